@@ -1,0 +1,1 @@
+"""What every service runs on: settings, logs, health pages, the loop and its clock."""
