@@ -1,0 +1,85 @@
+"""A worker that RQ's own tools see: registered, beating, taking RQ's commands, reading RQ's queues.
+
+Purpose: `rq info`, dashboards and `send_shutdown_command` work on ours; the loop around it is the supervisor's.
+Guarantees: no message is ever deserialised or called: its id names a bundle row or it is dropped; a message lost
+between pop and claim costs nothing, since the bundle's row is still unclaimed and is published again. Never: RQ's
+retries, results, callbacks, scheduler or maintenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rq import SimpleWorker
+from rq.command import parse_payload
+from rq.worker import WorkerStatus
+
+from freshet.bus.bus import bundle_of, job_key
+from freshet.bus.connection import LONGEST_BLOCK, connect, translated
+
+#: Seconds that RQ's registration outlives its last heartbeat.
+REGISTRATION_TTL = 60
+
+
+class QueueWorker(SimpleWorker):
+    """RQ registration and the pop of messages. One thread pops; another may call `beat`."""
+
+    def __init__(self, url: str, *, name: str, queues: Sequence[str], stop: Callable[[int], None]) -> None:
+        """`stop` is called with a bundle's id, in another thread, when that bundle shall be stopped.
+
+        Connects: RQ looks up its own address at birth. Raises UnreachableError.
+        """
+        with translated():
+            super().__init__(
+                list(queues),
+                name=name,
+                connection=connect(url, name=name),
+                serializer="json",
+                worker_ttl=REGISTRATION_TTL,
+                log_job_description=False,
+            )
+        self._pops = connect(url, name=f"{name} pop")
+        self._keys = [queue.key for queue in self.queues]
+        self._stop = stop
+
+    def enter(self) -> None:
+        """Register and listen for commands."""
+        with translated():
+            self.register_birth()
+            self.subscribe()
+
+    def leave(self) -> None:
+        """Sign off and stop listening."""
+        with translated():
+            self.teardown()
+
+    def beat(self, *, busy: bool) -> None:
+        """Refresh the registration; register again after a flush took it away."""
+        with translated():
+            if not self.connection.exists(self.key):
+                self.register_birth()
+            with self.connection.pipeline(transaction=False) as pipe:
+                self.heartbeat(pipeline=pipe)
+                self.set_state(WorkerStatus.BUSY if busy else WorkerStatus.IDLE, pipeline=pipe)
+                pipe.execute()
+
+    def pop(self, *, seconds: float = LONGEST_BLOCK) -> int | None:
+        """The bundle named by the next message, blocking up to `seconds` (2 at the longest); None when there is none."""
+        with translated():
+            # Several queues want BLPOP, which keeps no copy: the bundle's row is the copy.
+            answer: Any = self._pops.blpop(self._keys, timeout=max(0.01, min(seconds, LONGEST_BLOCK)))
+            if answer is None:
+                return None
+            bundle = bundle_of(answer[1].decode(errors="replace"))
+            if bundle is not None:
+                self._pops.unlink(job_key(bundle))
+        return bundle
+
+    def handle_payload(self, message: Any) -> None:
+        """Our own command besides RQ's: stop a bundle."""
+        payload = parse_payload(message)
+        if payload.get("command") == "freshet-stop":
+            self._stop(int(payload["bundle"]))
+        else:
+            super().handle_payload(message)

@@ -1,0 +1,1 @@
+-- The dispatcher's statements around its two functions (functions/*.sql).
