@@ -25,9 +25,7 @@ class Verdict(StrEnum):
     HANDED_BACK = "handed_back"  # the worker cannot serve it: unknown process or version
     RETURNED = "returned"  # the worker drains; free for another at once
     CANCELLED = "cancelled"
-    ENDED_TRANSACTION = (
-        "ended_transaction"  # user code ended the transaction: effects stay, never tried again
-    )
+    ENDED_TRANSACTION = "ended_transaction"  # user code ended the transaction: effects stay, never tried again
     FATAL = "fatal"  # trying again cannot help
 
 
@@ -149,9 +147,7 @@ def _after_handback(item: Item, outcome: Outcome) -> Requeue:
     return _requeue(item, handbacks=item.handbacks + 1, delay=backoff(item.handbacks + 1))
 
 
-def _requeue(
-    item: Item, *, losses: int | None = None, handbacks: int | None = None, delay: float = 0.0
-) -> Requeue:
+def _requeue(item: Item, *, losses: int | None = None, handbacks: int | None = None, delay: float = 0.0) -> Requeue:
     return Requeue(
         attempt=item.attempt,
         failures=item.failures,

@@ -31,9 +31,7 @@ class Node:
 
     task: Task
     state: TaskState = TaskState.PENDING
-    total: int | None = (
-        None  # items, or elements of a nested map; None until started, and expanded if it fans out
-    )
+    total: int | None = None  # items, or elements of a nested map; None until started, and expanded if it fans out
     succeeded: int = 0
     failed: int = 0
     skipped: int = 0
@@ -61,9 +59,7 @@ class Settlement:
     outcome: RunState | None  # None until every node is final
 
 
-def settle(
-    nodes: Mapping[str, Node], *, finals: frozenset[str] = frozenset(), cancelled: bool = False
-) -> Settlement:
+def settle(nodes: Mapping[str, Node], *, finals: frozenset[str] = frozenset(), cancelled: bool = False) -> Settlement:
     """Apply the rules to one scope until nothing changes.
 
     `nodes` holds the scope's tasks by their name in it, `finals` names those of the `finally` section, `cancelled`
@@ -170,9 +166,7 @@ def _ended(node: Node) -> Node:
     if node.state is not TaskState.RUNNING or node.total is None:
         return node
     if node.ended > node.total:
-        raise ImpossibleCountError(
-            f"Task {node.task.path} has {node.total} items, but {node.ended} have ended."
-        )
+        raise ImpossibleCountError(f"Task {node.task.path} has {node.total} items, but {node.ended} have ended.")
     if node.ended < node.total:
         return node
     return replace(node, state=advance(node.state, _end_event(node)))
