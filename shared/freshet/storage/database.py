@@ -125,14 +125,21 @@ def translated() -> Iterator[None]:
     """Driver errors become Freshet's: what to retry, what to park, who has lost."""
     try:
         yield
-    except (psycopg.OperationalError, PoolTimeout, PoolClosed, psycopg.InterfaceError) as error:
+    except (PoolTimeout, PoolClosed) as error:
         raise UnreachableError(f"Postgres can't be reached: {_sentence(error)}") from error
     except psycopg.Error as error:
-        raise _refusal(error) from error
+        raise _translation(error) from error
 
 
-def _refusal(error: psycopg.Error) -> FreshetError:
+def _translation(error: psycopg.Error) -> FreshetError:
     state = error.sqlstate or ""
+    # psycopg files states that it does not know, ours among them, under OperationalError.
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and state[:2] != "FR":
+        return UnreachableError(f"Postgres can't be reached: {_sentence(error)}")
+    return _refusal(error, state)
+
+
+def _refusal(error: psycopg.Error, state: str) -> FreshetError:
     if state == "FR001":
         return ClaimLostError()
     if state == "FR002":

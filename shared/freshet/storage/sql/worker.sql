@@ -1,0 +1,110 @@
+-- The worker's statements. Claim and the ends of a bundle are functions (functions/engine_*.sql), because the session
+-- of user code may call one of them.
+
+-- name: BundleClaim
+select engine.claim(%(bundle)s, %(worker)s, %(claim)s) as claim
+
+-- name: BundleFinish
+select engine.finish(%(bundle)s, %(claim)s, %(outcomes)s) as ended
+
+-- name: BundleWatch
+select engine.watch(%(bundle)s, %(claim)s) as watch
+
+-- name: JobFinish
+select engine.finish_job(%(bundle)s, %(job)s, %(outcomes)s) as ended
+
+-- name: JobNameStore
+update engine.bundle set job_name = %(job)s where id = %(bundle)s and claim = %(claim)s
+
+-- name: WatchList
+select b.id, b.run_id, b.partition, b.task_run_id, b.items, b.attempts, b.timeout_s, b.job_name, b.submitted_at,
+    extract(epoch from clock_timestamp() - b.submitted_at)::double precision as waiting_s,
+    t.task, t.index_path, t.source_kind is not null as mapped, r.workflow, r.version
+from engine.bundle b
+cross join lateral (select * from engine.task_run where id = b.task_run_id offset 0) t
+cross join lateral (select workflow, version from engine.run where id = b.run_id offset 0) r
+where b.submitted_at is not null
+order by b.submitted_at
+
+-- name: JobNameList
+-- Of the names given, those that some bundle owns: claimed and not submitted yet, or watched.
+select job_name from engine.bundle where job_name is not null and job_name = any(%(names)s)
+
+-- name: InstallationRead
+select id from engine.installation
+
+-- name: WorkerRegister
+-- A worker that slept through its own funeral registers again under its name and keeps its start.
+with registered as (
+    insert into engine.worker (id, state, lock_key, hostname, pid, queues)
+    values (%(id)s, 'available', %(lock_key)s, %(hostname)s, %(pid)s, %(queues)s)
+    on conflict (id) do update set state = 'available', lock_key = excluded.lock_key, seen_at = clock_timestamp()
+    returning *
+), stored as (
+    insert into engine.outbox (body)
+    select jsonb_build_array(jsonb_build_object(
+        'type', 'freshet.worker.available.v1', 'at', now(), 'worker', w.id, 'hostname', w.hostname, 'pid', w.pid,
+        'queues', to_jsonb(w.queues), 'busy_s', w.busy_s, 'idle_s', w.idle_s, 'wall_s', w.wall_s))
+    from registered w
+    returning id, body
+)
+select stored.id as outbox, stored.body as fact, to_jsonb(registered.started_at) #>> '{}' as started_at
+from stored cross join registered
+
+-- name: WorkerReport
+-- Totals since the worker's start, never differences: a report that is lost or comes twice changes nothing.
+with reported as (
+    update engine.worker
+    set state = %(state)s, seen_at = clock_timestamp(), busy_s = %(busy_s)s, idle_s = %(idle_s)s, wall_s = %(wall_s)s
+    where id = %(id)s
+    returning *
+)
+insert into engine.outbox (body)
+select jsonb_build_array(jsonb_build_object(
+    'type', 'freshet.worker.' || %(event)s || '.v1', 'at', now(), 'worker', w.id, 'hostname', w.hostname,
+    'pid', w.pid, 'queues', to_jsonb(w.queues), 'busy_s', w.busy_s, 'idle_s', w.idle_s, 'wall_s', w.wall_s))
+from reported w
+returning id as outbox, body as fact
+
+-- name: ProcessDeclare
+insert into engine.process (name, version)
+select name, version from unnest(%(names)s::text[], %(versions)s::text[]) p(name, version) order by name, version
+on conflict (name, version) do update set last_seen = now()
+
+-- name: WitnessLock
+select pg_try_advisory_lock(%(lock_key)s) as held
+
+-- name: WitnessCheck
+-- Whether the session that this runs in holds the lock (the key's halves stand in two columns).
+select exists (
+    select from pg_locks
+    where locktype = 'advisory' and pid = pg_backend_pid() and granted and objsubid = 1
+        and (classid::bigint << 32 | objid::bigint) = %(lock_key)s
+) as held
+
+-- name: DefinitionRead
+select document from engine.workflow_version where workflow = %(workflow)s and version = %(version)s
+
+-- name: ItemPage
+-- Results of a fanned-out task by index. Items beyond the window of a cancelled map have no rows.
+select (w.id & 16777215)::int as idx, coalesce(w.result, rows.list) as value
+from engine.work_item w
+left join lateral (
+    select jsonb_agg(v.value order by v.idx) as list from engine.value v where v.source = w.id and w.row_count is not null
+) rows on true
+where w.id >= (%(source)s::bigint << 24 | %(first)s) and w.id < (%(source)s::bigint << 24) + %(first)s + %(count)s
+order by w.id
+
+-- name: ValuePage
+-- Rows that a process has yielded, by index.
+select idx, value from engine.value
+where source = %(source)s and idx >= %(first)s and idx < %(first)s::int + %(count)s::int
+order by idx
+
+-- name: ParentRead
+select engine.parents(%(run)s, %(scope)s, %(paths)s) as parents
+
+-- name: AttemptLogAdd
+insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
+select %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, p.part, p.text
+from unnest(%(parts)s::int[], %(texts)s::text[]) p(part, text)
