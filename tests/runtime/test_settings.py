@@ -72,9 +72,7 @@ def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ("FRESHET_INSTALLATION", "no spaces please", "match"),
     ],
 )
-def test_a_wrong_value_is_named(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
-) -> None:
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(DefinitionError) as refused:
         settings.read(settings.WorkerSettings)

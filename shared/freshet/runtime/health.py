@@ -29,9 +29,7 @@ def no_metrics() -> tuple[bytes, str]:
 class HealthServer:
     """Serves the three pages in a daemon thread; `port` is the one that it got when 0 was asked for."""
 
-    def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, ready: Ready, metrics: Metrics = no_metrics
-    ) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, ready: Ready, metrics: Metrics = no_metrics) -> None:
         """Bind at once. Raises OSError when the port is taken."""
         self._server = ThreadingHTTPServer((host, port), _handler(ready, metrics))
         self._server.daemon_threads = True

@@ -33,9 +33,7 @@ class PassResult:
     """What one pass did."""
 
     did: int = 0  # units of work
-    wait: float = (
-        0.0  # seconds until the next pass is due; 0: at once, because the pass itself waits on its wake
-    )
+    wait: float = 0.0  # seconds until the next pass is due; 0: at once, because the pass itself waits on its wake
 
 
 Once = Callable[[], PassResult]
@@ -131,9 +129,7 @@ def run_service(
     with ExitStack() as stack:
         stack.enter_context(_signals(stop, on_stop))
         if health_port:
-            health = HealthServer(
-                host=health_host, port=health_port, ready=_all_ready(loops, ready), metrics=metrics
-            )
+            health = HealthServer(host=health_host, port=health_port, ready=_all_ready(loops, ready), metrics=metrics)
             stack.enter_context(health)
         log.logger().info("service_started", message=f"{name} has started.", pid=os.getpid())
         crashed = _run_all(loops, stop, grace)

@@ -20,9 +20,7 @@ PREFIX = "FRESHET_"
 
 
 def _split(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -59,9 +57,7 @@ class InstallationSettings(Settings):
 class DatabaseSettings(Settings):
     """Postgres, the truth."""
 
-    database_url: SecretStr = Field(
-        description="Postgres of the engine, postgresql://user:password@host:5432/name"
-    )
+    database_url: SecretStr = Field(description="Postgres of the engine, postgresql://user:password@host:5432/name")
     database_connect_timeout: Seconds = Field(5.0, description="Seconds to wait for a new Postgres session")
 
     @field_validator("database_url")
@@ -86,9 +82,7 @@ class RedisSettings(Settings):
 class HealthSettings(Settings):
     """/healthz, /readyz and /metrics of the services that serve no HTTP themselves."""
 
-    health_host: str = Field(
-        "127.0.0.1", description="Address on which /healthz, /readyz and /metrics are served"
-    )
+    health_host: str = Field("127.0.0.1", description="Address on which /healthz, /readyz and /metrics are served")
     health_port: Port = Field(0, description="Port of /healthz, /readyz and /metrics; 0: not served")
 
 
@@ -117,12 +111,8 @@ class ResultSettings(Settings):
 class SnowflakeSettings(Settings):
     """Snowflake, for job services and sql tasks; without an account they are not served."""
 
-    snowflake_account: str | None = Field(
-        None, description="Snowflake account identifier, organisation-account"
-    )
-    snowflake_host: str | None = Field(
-        None, description="Host of the account's endpoint, if not the usual one"
-    )
+    snowflake_account: str | None = Field(None, description="Snowflake account identifier, organisation-account")
+    snowflake_host: str | None = Field(None, description="Host of the account's endpoint, if not the usual one")
     snowflake_port: Port = Field(443, description="Port of the account's endpoint")
     snowflake_protocol: Literal["http", "https"] = Field("https", description="Protocol of the endpoint")
     snowflake_user: str | None = Field(None, description="Snowflake user")
@@ -133,12 +123,8 @@ class SnowflakeSettings(Settings):
     snowflake_token_file_path: str | None = Field(
         None, description="File with the OAuth token, in SPCS /snowflake/session/token"
     )
-    snowflake_private_key_file: str | None = Field(
-        None, description="File with the private key for key-pair login"
-    )
-    snowflake_private_key_file_pwd: SecretStr | None = Field(
-        None, description="Password of the private key's file"
-    )
+    snowflake_private_key_file: str | None = Field(None, description="File with the private key for key-pair login")
+    snowflake_private_key_file_pwd: SecretStr | None = Field(None, description="Password of the private key's file")
     snowflake_role: str | None = Field(None, description="Role of the session")
     snowflake_warehouse: str | None = Field(None, description="Warehouse of the session")
     snowflake_database: str | None = Field(None, description="Database in which job services are made")
@@ -163,9 +149,7 @@ class ApiSettings(InstallationSettings, DatabaseSettings, RedisSettings, ResultS
 class SchedulerSettings(InstallationSettings, DatabaseSettings, RedisSettings, HealthSettings):
     """Due schedules."""
 
-    max_catch_up: int = Field(
-        1000, ge=1, description="Most missed ticks of one schedule that are made up for"
-    )
+    max_catch_up: int = Field(1000, ge=1, description="Most missed ticks of one schedule that are made up for")
 
 
 class DispatcherSettings(
@@ -173,12 +157,8 @@ class DispatcherSettings(
 ):
     """Folds, decides, queues."""
 
-    queue_depth: int = Field(
-        100, ge=1, le=100_000, description="Bundles that wait in one Redis queue at most"
-    )
-    batch: int = Field(
-        200, ge=1, le=10_000, description="Reports and requests that one transaction folds at most"
-    )
+    queue_depth: int = Field(100, ge=1, le=100_000, description="Bundles that wait in one Redis queue at most")
+    batch: int = Field(200, ge=1, le=10_000, description="Reports and requests that one transaction folds at most")
 
 
 class WorkerSettings(
@@ -208,9 +188,7 @@ class WorkerSettings(
         return value and _checked(value, ("postgresql://", "postgres://"))
 
 
-class RecorderSettings(
-    InstallationSettings, DatabaseSettings, RedisSettings, HealthSettings, SnowflakeSettings
-):
+class RecorderSettings(InstallationSettings, DatabaseSettings, RedisSettings, HealthSettings, SnowflakeSettings):
     """Facts into logging tables and metrics."""
 
     retention: int = Field(90, ge=1, description="Days for which the logging tables are kept")
@@ -224,9 +202,7 @@ class EmulatorSettings(Settings):
 
     emulator_host: str = Field("127.0.0.1", description="Address on which the emulator listens")
     emulator_port: Port = Field(8085, description="Port on which the emulator listens; 0: a free one")
-    emulator_state: str | None = Field(
-        None, description="Directory for the emulator's state; empty: in memory"
-    )
+    emulator_state: str | None = Field(None, description="Directory for the emulator's state; empty: in memory")
     emulator_images: str | None = Field(None, description="YAML file that maps image globs to commands")
     emulator_user: str = Field("freshet", description="User that the emulator lets in")
     emulator_password: SecretStr = Field(SecretStr("freshet"), description="Password of that user")
