@@ -1,0 +1,29 @@
+"""Definitions: workflow files become the core's model.
+
+Purpose: everything that reads, checks, writes and publishes definitions. Guarantee: bad input is refused at
+the door with a code, a JSON Pointer, a sentence and, from a file, its line. Never: a run, a table, a queue.
+"""
+
+from freshet.definition.canonical import digest, dump, normalise, normalise_document
+from freshet.definition.compilation import compile_document, compile_workflow
+from freshet.definition.document import Document, load_file, load_text
+from freshet.definition.errors import DefinitionErrors, describe, errors_of
+from freshet.definition.parameters import coerce_params
+from freshet.definition.schema import schema
+
+__all__ = [
+    "DefinitionErrors",
+    "Document",
+    "coerce_params",
+    "compile_document",
+    "compile_workflow",
+    "describe",
+    "digest",
+    "dump",
+    "errors_of",
+    "load_file",
+    "load_text",
+    "normalise",
+    "normalise_document",
+    "schema",
+]
