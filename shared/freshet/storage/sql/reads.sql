@@ -1,0 +1,107 @@
+-- The run object and lists of runs. Counters only: nothing in here reads the items of a wide map.
+
+-- name: RunGet
+select
+    r.id, r.partition, r.workflow, r.version, r.state, r.trigger, r.params, r.scheduled_for, r.rerun_of, r.group_id,
+    r.created_at, r.started_at, r.finished_at, r.error, r.held, r.cancel_requested_at, r.traceparent, v.document,
+    -- The log has the run's end, and no fact of the run is on its way there.
+    exists (
+        select from log.run as l
+        where l.run_id = r.id and l.created_at = r.created_at and l.finished_at is not null
+    ) and not exists (select from engine.outbox as o where o.run_id = r.id) as recorded
+from engine.run as r
+left join engine.workflow_version as v on v.workflow = r.workflow and v.version = r.version
+where r.id = %(run)s;
+
+-- name: RunRecorded
+select
+    r.state,
+    exists (
+        select from log.run as l
+        where l.run_id = r.id and l.created_at = r.created_at and l.finished_at is not null
+    ) and not exists (select from engine.outbox as o where o.run_id = r.id) as recorded
+from engine.run as r
+where r.id = %(run)s;
+
+-- name: RunTasks
+-- One row per task path, summed over its scopes.
+select
+    task,
+    min(kind) as kind,
+    min(parents) as parents,
+    array_agg(distinct state) as states,
+    sum(coalesce(total, 0))::bigint as total,
+    sum(succeeded)::bigint as succeeded,
+    sum(failed)::bigint as failed,
+    sum(skipped)::bigint as skipped,
+    sum(cancelled)::bigint as cancelled,
+    sum(attempts)::bigint as attempts,
+    min(started_at) as started_at,
+    case when bool_and(finished_at is not null) then max(finished_at) end as finished_at,
+    (array_agg(error order by id) filter (where error is not null))[1] as error
+from engine.task_run
+where run_id = %(run)s
+group by task
+order by min(id);
+
+-- name: PlainResults
+-- Of the run's own scope: an item's result, or the values that it yielded, if they are few.
+select
+    t.task,
+    w.row_count is not null or octet_length(w.result::text) > %(limit)s as elsewhere,
+    case when octet_length(w.result::text) <= %(limit)s then w.result end as result,
+    case when w.row_count <= 1000 then w.id end as source
+from engine.task_run as t
+cross join lateral (
+    select i.id, i.row_count, i.result from engine.work_item as i
+    where i.id = coalesce(t.copied_from, t.id) << 24
+    offset 0
+) as w
+where t.run_id = %(run)s and t.index_path = '' and strpos(t.task, '.') = 0 and t.state = 'succeeded'
+    and t.source_kind is null and t.kind <> 'map';
+
+-- name: MapSizes
+-- Maps of the run's own scope that are over and narrow: how many bytes their results take as stored, without
+-- unfolding them. A wide one answers no size.
+select
+    t.task, coalesce(t.copied_from, t.id) as owner, t.total,
+    case when t.total <= 1000 then (
+        select coalesce(sum(pg_column_size(i.result) + 1024 * coalesce(i.row_count, 0)), 0)::bigint
+        from engine.work_item as i
+        where i.id >= coalesce(t.copied_from, t.id) << 24
+            and i.id < (coalesce(t.copied_from, t.id) << 24) + t.total
+    ) end as size
+from engine.task_run as t
+where t.run_id = %(run)s and t.index_path = '' and strpos(t.task, '.') = 0 and t.state in ('succeeded', 'failed')
+    and (t.source_kind is not null or t.kind = 'map') and t.total is not null;
+
+-- name: MapResult
+-- The results of a narrow map in the order of its items; null where there is none.
+select
+    jsonb_agg(
+        case when i.row_count is null then i.result else (
+            select coalesce(jsonb_agg(v.value order by v.idx), '[]') from engine.value as v where v.source = i.id
+        ) end
+        order by n
+    ) as result
+from generate_series(0, %(total)s::bigint - 1) as n
+left join engine.work_item as i on i.id = (%(owner)s::bigint << 24) + n;
+
+-- name: YieldedValues
+select value from engine.value where source = %(source)s and idx > %(after)s order by idx limit %(limit)s;
+
+-- name: RunsPage
+-- Newest first: ids are ordered by time.
+select
+    r.id, r.workflow, r.version, r.state, r.trigger, r.scheduled_for, r.rerun_of, r.group_id, r.held,
+    r.created_at, r.started_at, r.finished_at, r.error
+from engine.run as r
+where (%(before)s::uuid is null or r.id < %(before)s::uuid)
+    and (%(workflow)s::text is null or r.workflow = %(workflow)s::text)
+    and (%(state)s::text is null or r.state = %(state)s::text)
+    and (%(group)s::uuid is null or r.group_id = %(group)s::uuid)
+order by r.id desc
+limit %(limit)s;
+
+-- name: RunExists
+select id, state from engine.run where id = %(run)s;
