@@ -253,11 +253,16 @@ def _check_reference(scope: _Scope, task: Task, reference: Reference) -> Iterato
     for here, reader in _outward(scope, task):
         if name in here.parents:
             if reader is not None and name not in _reached(here.parents, (reader,)):
-                text = f"Task {task.path} reads tasks.{name}, which does not come before {reader}: name it in `after`."
-                yield _error("not_upstream", at, text)
+                yield _error("not_upstream", at, _too_early(task, reader, name))
             return
     text = f"Task {task.path} reads tasks.{name}, but no scope around it has a task of that name."
     yield _error("unknown_reference", at, text)
+
+
+def _too_early(task: Task, reader: str, name: str) -> str:
+    if reader == name:
+        return f"Task {task.path} reads tasks.{name}, which cannot have a result before {task.path} has ended."
+    return f"Task {task.path} reads tasks.{name}, which does not come before {reader}: name it in `after`."
 
 
 def _outward(scope: _Scope, task: Task) -> Iterator[tuple[_Scope, str | None]]:
