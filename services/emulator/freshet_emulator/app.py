@@ -1,0 +1,263 @@
+"""The HTTP side: every request of connectors 4 and 5, health, metrics and the fault switches.
+
+No request is answered with HTTP 500: connectors repeat those for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from freshet_emulator import protocol
+from freshet_emulator.emulator import Emulator
+from freshet_emulator.errors import LoginRefusedError, SqlError
+from freshet_emulator.queries import Query
+from freshet_emulator.results import status
+from freshet_emulator.sessions import MASTER_EXPIRED, Session
+from freshet_emulator.sql.lexer import count_placeholders
+from freshet_emulator.sql.reader import parse_name
+
+TOKEN = re.compile(r'Snowflake Token="([^"]*)"')
+READS = re.compile(r"\s*(?:SELECT|WITH|SHOW|DESC|DESCRIBE)\b", re.IGNORECASE)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class SingleSlashes:
+    """Connector 5 asks for `/monitoring/queries//<id>`: runs of slashes count as one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on with the path made plain."""
+        if scope["type"] == "http":
+            scope = {**scope, "path": re.sub("/+", "/", scope["path"])}
+        await self._app(scope, receive, send)
+
+
+class BadBodyError(Exception):
+    """The request's body is not a JSON object."""
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The body as JSON, unpacked if it is gzipped; an empty one is an empty object. Raises BadBodyError."""
+    raw = await request.body()
+    try:
+        if request.headers.get("content-encoding") == "gzip":
+            raw = gzip.decompress(raw)
+        found = orjson.loads(raw) if raw else {}
+    except (OSError, EOFError, zlib.error, orjson.JSONDecodeError) as error:
+        raise BadBodyError from error
+    if not isinstance(found, dict):
+        raise BadBodyError
+    return found
+
+
+def token_of(request: Request) -> str:
+    """The token in the Authorization header."""
+    found = TOKEN.search(request.headers.get("authorization", ""))
+    return found[1] if found else ""
+
+
+class Requests:
+    """The handlers of all requests."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def login(self, request: Request) -> Response:
+        """`POST /session/v1/login-request`."""
+        data = (await body_of(request)).get("data")
+        try:
+            user, owner = self._emulator.sessions.authenticate(data if isinstance(data, dict) else {})
+        except LoginRefusedError as error:
+            return JSONResponse(protocol.refused_login(error))
+        asked: dict[str, str | None] = {key: identifier(value) for key, value in request.query_params.items()}
+        if owner is not None:
+            asked["databaseName"] = asked.get("databaseName") or owner.database
+            asked["schemaName"] = asked.get("schemaName") or owner.schema
+        session = self._emulator.open_session(user, asked)
+        return JSONResponse(protocol.login_answer(session, self._emulator.sessions.validity))
+
+    async def renew(self, request: Request) -> Response:
+        """`POST /session/token-request`."""
+        session = self._emulator.sessions.renew(token_of(request))
+        if session is None:
+            return JSONResponse(protocol.failed(MASTER_EXPIRED, "Authentication token has expired. Log in again."))
+        return JSONResponse(protocol.renewal_answer(session, self._emulator.sessions.validity))
+
+    async def heartbeat(self, request: Request) -> Response:
+        """`POST /session/heartbeat`."""
+        session = self._session(request)
+        return JSONResponse(protocol.succeeded() if isinstance(session, Session) else session)
+
+    async def logout(self, request: Request) -> Response:
+        """`POST /session?delete=true`."""
+        self._emulator.close_session(token_of(request))
+        return JSONResponse(protocol.succeeded())
+
+    async def query(self, request: Request) -> Response:
+        """`POST /queries/v1/query-request`."""
+        session = self._session(request)
+        if not isinstance(session, Session):
+            return JSONResponse(session)
+        if self._emulator.faults.take("refuse_requests"):
+            return Response(status_code=503)
+        body = await body_of(request)
+        query = self._submit(session, request.query_params.get("requestId", ""), body)
+        if body.get("asyncExec"):
+            return JSONResponse(protocol.running_answer(query, is_async=True))
+        answer = await self._answer(query)
+        return Response(status_code=503) if self._emulator.faults.take("lose_answers") else JSONResponse(answer)
+
+    async def result(self, request: Request) -> Response:
+        """`GET /queries/<id>/result`."""
+        session = self._session(request)
+        if not isinstance(session, Session):
+            return JSONResponse(session)
+        query = self._emulator.queries.find(request.path_params["query_id"])
+        if query is None:
+            return JSONResponse(protocol.failed(709, "Statement not found"))
+        return JSONResponse(await self._answer(query))
+
+    async def monitor(self, request: Request) -> Response:
+        """`GET /monitoring/queries/<id>`."""
+        session = self._session(request)
+        if not isinstance(session, Session):
+            return JSONResponse(session)
+        return JSONResponse(protocol.monitoring_answer(self._emulator.queries.find(request.path_params["query_id"])))
+
+    async def abort(self, request: Request) -> Response:
+        """`POST /queries/<id>/abort-request`."""
+        session = self._session(request)
+        if not isinstance(session, Session):
+            return JSONResponse(session)
+        self._emulator.queries.abort(request.path_params["query_id"])
+        return JSONResponse(protocol.succeeded())
+
+    async def abort_by_request(self, request: Request) -> Response:
+        """`POST /queries/v1/abort-request`: the query is named by the request that brought it."""
+        session = self._session(request)
+        if not isinstance(session, Session):
+            return JSONResponse(session)
+        query = self._emulator.queries.of_request(session, str((await body_of(request)).get("requestId")))
+        if query is not None:
+            self._emulator.queries.abort(query.id)
+        return JSONResponse(protocol.succeeded())
+
+    async def telemetry(self, _request: Request) -> Response:
+        """`POST /telemetry/send`: thrown away."""
+        return JSONResponse(protocol.succeeded())
+
+    async def faults(self, request: Request) -> Response:
+        """`POST /control/faults`: switch on what can go wrong, for tests."""
+        asked, emulator = await body_of(request), self._emulator
+        emulator.faults.refuse_requests += int(asked.get("refuse_requests") or 0)
+        emulator.faults.lose_answers += int(asked.get("lose_answers") or 0)
+        if asked.get("expire_tokens"):
+            emulator.sessions.expire_all()
+        if asked.get("forget_sessions"):
+            emulator.sessions.forget_all()
+        if asked.get("lose_node"):
+            session = emulator.open_session("CONTROL", {})
+            try:
+                emulator.platform.lose_node(session.resolve(parse_name(str(asked["lose_node"]))))
+            except SqlError as error:
+                return JSONResponse(protocol.failed(error.code, error.message))
+            finally:
+                emulator.close_session(session.token)
+        return JSONResponse(protocol.succeeded())
+
+    async def healthy(self, _request: Request) -> Response:
+        """`GET /healthz` and `/readyz`: it listens only when everything is ready."""
+        return JSONResponse({"status": "ok"})
+
+    async def metrics(self, _request: Request) -> Response:
+        """`GET /metrics`."""
+        return PlainTextResponse(self._emulator.metrics(), media_type="text/plain; version=0.0.4")
+
+    def _submit(self, session: Session, request_id: str, body: dict[str, Any]) -> Query:
+        """Start the query of a request. One that is only to be described has no values yet, and changes nothing."""
+        sql, given = str(body.get("sqlText") or ""), body.get("bindings")
+        bindings = given if isinstance(given, dict) else {}
+        if not body.get("describeOnly"):
+            return self._emulator.queries.submit(session, request_id, sql, bindings)
+        unbound = range(len(bindings), count_placeholders(sql))
+        bindings |= {str(at + 1): {"type": "TEXT", "value": None} for at in unbound}
+        known_result = None if READS.match(sql) else status("Described.")
+        return self._emulator.queries.submit(session, request_id, sql, bindings, known_result=known_result)
+
+    def _session(self, request: Request) -> Session | protocol.Envelope:
+        found = self._emulator.sessions.find(token_of(request))
+        return found if isinstance(found, Session) else protocol.refused_session(found)
+
+    async def _answer(self, query: Query) -> protocol.Envelope:
+        await asyncio.wait({asyncio.wrap_future(query.outcome)}, timeout=self._emulator.settings.hold)
+        return protocol.ended_answer(query) if query.outcome.done() else protocol.running_answer(query)
+
+
+def identifier(text: str) -> str | None:
+    """A name in a login's query string, folded like an identifier; None if it is empty or no name."""
+    try:
+        return parse_name(text).last if text else None
+    except SqlError:
+        return None
+
+
+def guarded(emulator: Emulator, endpoint: Endpoint) -> Endpoint:
+    """Count the request, and answer a body that can't be read."""
+
+    async def handle(request: Request) -> Response:
+        emulator.count_request(endpoint.__name__)
+        try:
+            return await endpoint(request)
+        except BadBodyError:
+            return JSONResponse(protocol.failed(391918, "The request body is not a JSON object."), status_code=400)
+
+    return handle
+
+
+def build_app(emulator: Emulator, on_ready: Callable[[], None]) -> SingleSlashes:
+    """The application; `on_ready` is called once everything runs."""
+    requests = Requests(emulator)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(emulator.start)
+        on_ready()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(emulator.stop)
+
+    table: list[tuple[str, str, Endpoint]] = [
+        ("POST", "/session/v1/login-request", requests.login),
+        ("POST", "/session/token-request", requests.renew),
+        ("POST", "/session/heartbeat", requests.heartbeat),
+        ("POST", "/session", requests.logout),
+        ("POST", "/queries/v1/query-request", requests.query),
+        ("POST", "/queries/v1/abort-request", requests.abort_by_request),
+        ("GET", "/queries/{query_id}/result", requests.result),
+        ("POST", "/queries/{query_id}/abort-request", requests.abort),
+        ("GET", "/monitoring/queries/{query_id}", requests.monitor),
+        ("POST", "/telemetry/send", requests.telemetry),
+        ("POST", "/control/faults", requests.faults),
+        ("GET", "/healthz", requests.healthy),
+        ("GET", "/readyz", requests.healthy),
+        ("GET", "/metrics", requests.metrics),
+    ]
+    routes = [Route(path, guarded(emulator, endpoint), methods=[method]) for method, path, endpoint in table]
+    return SingleSlashes(Starlette(routes=routes, lifespan=lifespan))

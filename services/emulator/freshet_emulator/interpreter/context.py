@@ -1,0 +1,37 @@
+"""What the statements of one query work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from freshet_emulator.catalog import Catalog
+from freshet_emulator.results import Result
+from freshet_emulator.sessions import Session
+from freshet_emulator.spcs.platform import Platform
+from freshet_emulator.tables.database import Tables
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Everything that statements can see or change. `scan` gives an earlier query's result, `abort` stops a query."""
+
+    catalog: Catalog
+    platform: Platform
+    tables: Tables
+    scan: Callable[[str], Result]
+    abort: Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """One query: its session and its id."""
+
+    world: World
+    session: Session
+    query_id: str
+
+    @property
+    def platform(self) -> Platform:
+        """Pools and jobs."""
+        return self.world.platform

@@ -1,0 +1,231 @@
+"""The platform's functions and methods: SYSTEM$…, job!SPCS_…, GET_JOB_HISTORY."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from freshet_emulator.errors import SqlError, compilation, missing
+from freshet_emulator.interpreter.context import Context
+from freshet_emulator.results import Result, columns_of
+from freshet_emulator.spcs.jobs import TERMINAL, Container, Job, Replica
+from freshet_emulator.sql.names import ObjectName
+from freshet_emulator.sql.reader import parse_name
+
+HISTORY_NAMES = (
+    "QUERY_ID ID NAME DATABASE_NAME SCHEMA_NAME CREATED_TIME COMPLETED_TIME DELETED_TIME STATUS MESSAGE "
+    "INSTANCE_STATUSES COMPUTE_POOL_NAME OWNER OWNER_ROLE_TYPE PARAMETERS MANAGING_OBJECT"
+).split()
+HISTORY_TYPES = dict.fromkeys(("CREATED_TIME", "COMPLETED_TIME", "DELETED_TIME"), "TIMESTAMP_LTZ") | dict.fromkeys(
+    ("INSTANCE_STATUSES", "PARAMETERS"), "VARIANT"
+)
+HISTORY_LIMIT = 100
+HISTORY_MAX = 10_000
+LOG_NAMES = "TIMESTAMP INSTANCE_ID CONTAINER_NAME LOG RECORD_ATTRIBUTES".split()
+WAITABLE = frozenset({"PENDING", "RUNNING", "DONE", "FAILED", "CANCELLING", "CANCELLED", "INTERNAL_ERROR", "DELETED"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arguments:
+    """The arguments of a call, as text."""
+
+    positional: Sequence[str | None] = ()
+    named: Mapping[str, str | None]
+
+    def text(self, at: int) -> str | None:
+        """A positional argument; None if it is missing or NULL."""
+        return self.positional[at] if at < len(self.positional) else None
+
+    def required(self, at: int, what: str) -> str:
+        """A positional argument that must be there."""
+        value = self.text(at)
+        if value is None:
+            raise compilation(f"The argument {at + 1} ({what}) is missing.", code=938)
+        return value
+
+    def number(self, value: str | None, what: str) -> float | None:
+        """An argument as a number; None stays None."""
+        try:
+            return None if value is None else float(value)
+        except ValueError as error:
+            raise compilation(f"'{value}' is not a number ({what}).", code=1008, sqlstate="22023") from error
+
+
+def system(context: Context, name: str, given: Arguments) -> str | None:
+    """A SYSTEM$ function. Raises SqlError 2141 for an unknown one."""
+    match name:
+        case "SYSTEM$GET_SERVICE_LOGS":
+            return service_logs(context, given)
+        case "SYSTEM$GET_SERVICE_STATUS":
+            return service_status(find(context, given.required(0, "service name")))
+        case "SYSTEM$WAIT_FOR_SERVICES":
+            return wait_for_services(context, given)
+        case "SYSTEM$CANCEL_QUERY":
+            found = context.world.abort(given.required(0, "query id"))
+            return "query cancelled." if found else "Identified SQL statement is not currently executing."
+    raise compilation(f"Unknown function {name}", code=2141, sqlstate="42601")
+
+
+def find(context: Context, name: str) -> Job:
+    """The job that an argument names."""
+    return context.platform.job(context.session.resolve(parse_name(name)))
+
+
+def service_logs(context: Context, given: Arguments) -> str:
+    """SYSTEM$GET_SERVICE_LOGS(service, instance, container [, lines]): at most the last 100 KB."""
+    job = find(context, given.required(0, "service name"))
+    replica, container = one_container(job, given.required(1, "instance"), given.required(2, "container"))
+    lines = given.number(given.text(3), "lines")
+    if container.started_at is None:
+        raise SqlError(
+            395012,
+            "55000",
+            f"Unable to fetch logs of {job.name.name}, instance {replica.index}, container "
+            f"{container.specification.name}. Container Status: PENDING",
+        )
+    return container.output.text(None if lines is None else int(lines))
+
+
+def one_container(job: Job, instance: str, container: str) -> tuple[Replica, Container]:
+    """A container by its instance and name. Raises SqlError 2003."""
+    for replica, found in job.containers():
+        if (str(replica.index), found.specification.name) == (instance, container):
+            return replica, found
+    raise missing("Container", f"{job.name.name}/{instance}/{container}")
+
+
+def service_status(job: Job) -> str:
+    """SYSTEM$GET_SERVICE_STATUS: a JSON array, one object per container."""
+    return orjson.dumps(
+        [
+            {
+                "status": container.status,
+                "message": container.message,
+                "containerName": container.specification.name,
+                "instanceId": str(replica.index),
+                "serviceName": job.name.name,
+                "image": container.specification.image,
+                "restartCount": 0,
+                "startTime": container.started_at.isoformat() if container.started_at else "",
+            }
+            for replica, container in job.containers()
+        ]
+    ).decode()
+
+
+def wait_for_services(context: Context, given: Arguments) -> str:
+    """SYSTEM$WAIT_FOR_SERVICES(seconds, service, …): once all have started."""
+    timeout = given.number(given.required(0, "seconds"), "seconds")
+    for name in given.positional[1:]:
+        job = find(context, name or "")
+        if not context.platform.wait_for(job, lambda found: found.status != "PENDING", timeout):
+            raise SqlError(395020, "57014", f"Timed out waiting for {job.name.name}: its status is {job.status}.")
+    return "OK"
+
+
+def method(context: Context, target: ObjectName, name: str, given: Arguments) -> str:
+    """A method of a job that answers one text."""
+    full = context.session.resolve(target)
+    if name == "SPCS_CANCEL_JOB":
+        cancelled = context.platform.cancel(full)
+        return f"Job {full.name} {'is being cancelled' if cancelled else 'has ended already; nothing was cancelled'}."
+    if name == "SPCS_WAIT_FOR":
+        return wait_for_status(context, context.platform.job(full), given)
+    raise compilation(f"Unknown function {name}", code=2141, sqlstate="42601")
+
+
+def wait_for_status(context: Context, job: Job, given: Arguments) -> str:
+    """`job!SPCS_WAIT_FOR('STATUS', seconds)`. Raises SqlError in time or when the status can't be reached any more."""
+    wanted = given.required(0, "status").upper()
+    if wanted not in WAITABLE:
+        raise compilation(f"'{wanted}' is not a status.", code=1008, sqlstate="22023")
+    timeout = given.number(given.text(1), "seconds")
+    context.platform.wait_for(job, lambda found: found.status == wanted or found.status in TERMINAL, timeout)
+    if job.status == wanted:
+        return f"Service {job.name.name} reached status: {wanted}."
+    raise SqlError(395020, "57014", f"Service {job.name.name} did not reach {wanted}; its status is {job.status}.")
+
+
+def rows_of_method(context: Context, target: ObjectName, name: str, _given: Arguments) -> Result:
+    """A method of a job that answers rows: SPCS_GET_LOGS. The lines have no times of their own here."""
+    if name != "SPCS_GET_LOGS":
+        raise compilation(f"Unknown table function {name}", code=2143, sqlstate="42601")
+    job = context.platform.job(context.session.resolve(target))
+    rows = [
+        (container.started_at, str(replica.index), container.specification.name, line, {"log.iostream": "stdout"})
+        for replica, container in job.containers()
+        if container.started_at
+        for line in container.output.text().splitlines()
+    ]
+    types = {"TIMESTAMP": "TIMESTAMP_NTZ", "RECORD_ATTRIBUTES": "VARIANT"}
+    return Result(columns=columns_of(LOG_NAMES, types), rows=rows)
+
+
+def job_history(context: Context, given: Arguments) -> Result:
+    """GET_JOB_HISTORY: jobs of the last thirty days or of the time asked for, dropped ones too, newest first."""
+    limit = given.number(given.named.get("RESULT_LIMIT"), "RESULT_LIMIT")
+    start, end = moment(given.named.get("CREATED_TIME_START")), moment(given.named.get("CREATED_TIME_END"))
+    jobs = [
+        job
+        for job in context.platform.history()
+        if (start is None or job.created_on >= start) and (end is None or job.created_on <= end)
+    ]
+    wanted = jobs[: min(int(HISTORY_LIMIT if limit is None else limit), HISTORY_MAX)]
+    return Result(columns=columns_of(HISTORY_NAMES, HISTORY_TYPES), rows=[history_row(job) for job in wanted])
+
+
+def moment(text: str | None) -> dt.datetime | None:
+    """A literal time; None for an expression, which limits nothing here."""
+    try:
+        found = dt.datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+
+
+def history_row(job: Job) -> Sequence[Any]:
+    """A job as GET_JOB_HISTORY shows it."""
+    return (
+        job.query_id,
+        job.id,
+        job.name.name,
+        job.name.database,
+        job.name.schema,
+        job.created_on,
+        job.completed_on,
+        job.deleted_on,
+        job.status,
+        job.message,
+        instance_statuses(job),
+        job.pool,
+        job.owner,
+        "ROLE",
+        {"ASYNC": job.is_async, "REPLICAS": len(job.replicas)},
+        None,
+    )
+
+
+def instance_statuses(job: Job) -> dict[str, Any]:
+    """How many instances are in which state, and how each container did."""
+    states = [replica.status for replica in job.replicas]
+    return {
+        "total": len(states),
+        "pending": states.count("PENDING"),
+        "running": states.count("READY") + states.count("TERMINATING"),
+        "succeeded": states.count("SUCCEEDED"),
+        "failed": states.count("FAILED"),
+        "containers": [
+            {
+                "instanceId": str(replica.index),
+                "name": container.specification.name,
+                "image": container.specification.image,
+                "exitCode": container.exit_code,
+                "restartCount": 0,
+            }
+            for replica, container in job.containers()
+        ],
+    }

@@ -1,0 +1,138 @@
+"""Queries: each runs once, in a thread of its own, however often its request arrives."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from freshet_emulator.errors import SqlError
+from freshet_emulator.results import Result
+from freshet_emulator.sessions import Session
+
+# Ended queries are kept for replays, result scans and late status questions.
+KEPT = 2_000
+
+log = structlog.get_logger()
+
+Run = Callable[[Session, str, str, Mapping[str, Any]], Result]
+
+
+@dataclass(kw_only=True, slots=True)
+class Query:
+    """One statement sent by a client. `outcome` becomes a Result or a SqlError (as a value: nobody may be waiting)."""
+
+    session: Session
+    sql: str
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    outcome: Future[Result | SqlError] = field(default_factory=Future)
+
+    @property
+    def status(self) -> str:
+        """The word of the monitoring request."""
+        if not self.outcome.done():
+            return "RUNNING"
+        found = self.outcome.result()
+        if not isinstance(found, SqlError):
+            return "SUCCESS"
+        return "ABORTED" if found is ABORTED else "FAILED_WITH_ERROR"
+
+
+ABORTED = SqlError(604, "57014", "SQL execution canceled")
+
+
+class Queries:
+    """All queries by id, and by the request that brought them. Safe to call from any thread."""
+
+    def __init__(self, run: Run, on_abort: Callable[[str], None]) -> None:
+        self._run = run
+        self._on_abort = on_abort
+        self._lock = threading.Lock()
+        self._by_id: OrderedDict[str, Query] = OrderedDict()
+        self._by_request: OrderedDict[tuple[int, str], Query] = OrderedDict()
+
+    def submit(
+        self,
+        session: Session,
+        request_id: str,
+        sql: str,
+        bindings: Mapping[str, Any],
+        *,
+        known_result: Result | None = None,
+    ) -> Query:
+        """Start a query, or find the one that this request has started already. With a known result nothing is run."""
+        with self._lock:
+            known = self._by_request.get((session.id, request_id)) if request_id else None
+            if known is not None:
+                return known
+            query = Query(session=session, sql=sql)
+            self._by_id[query.id] = query
+            self._by_request[session.id, request_id or query.id] = query
+            self._forget_oldest()
+        if known_result is not None:
+            settle(query.outcome, known_result)
+            return query
+        threading.Thread(target=self._work, args=(query, bindings), name=f"query-{query.id}", daemon=True).start()
+        return query
+
+    def find(self, query_id: str) -> Query | None:
+        """A query by its id."""
+        with self._lock:
+            return self._by_id.get(query_id)
+
+    def of_request(self, session: Session, request_id: str) -> Query | None:
+        """A query by the request that brought it."""
+        with self._lock:
+            return self._by_request.get((session.id, request_id))
+
+    def scan(self, query_id: str) -> Result:
+        """RESULT_SCAN: an earlier query's result. Raises SqlError if there is none, or the query's own error."""
+        query = self.find(query_id)
+        if query is None or not query.outcome.done():
+            raise SqlError(709, "02000", f"Statement {query_id} not found")
+        found = query.outcome.result()
+        if isinstance(found, SqlError):
+            raise SqlError(found.code, found.sqlstate, found.message) from found
+        return found
+
+    def abort(self, query_id: str) -> bool:
+        """End a running query as aborted; False if it does not run."""
+        query = self.find(query_id)
+        if query is None or not settle(query.outcome, ABORTED):
+            return False
+        self._on_abort(query_id)
+        return True
+
+    def count(self) -> int:
+        """How many queries run now."""
+        with self._lock:
+            return sum(1 for query in self._by_id.values() if not query.outcome.done())
+
+    def _forget_oldest(self) -> None:
+        for known in (self._by_id, self._by_request):
+            while len(known) > KEPT and next(iter(known.values())).outcome.done():
+                known.popitem(last=False)
+
+    def _work(self, query: Query, bindings: Mapping[str, Any]) -> None:
+        try:
+            settle(query.outcome, self._run(query.session, query.id, query.sql, bindings))
+        except SqlError as error:
+            settle(query.outcome, error)
+        except Exception as error:  # noqa: BLE001 - the outermost frame of a statement: the client must get an answer
+            log.exception("query_crashed", query_id=query.id, statement=query.sql)
+            settle(query.outcome, SqlError(603, "XX000", f"The emulator failed inside: {error!r}"))
+
+
+def settle(outcome: Future[Result | SqlError], found: Result | SqlError) -> bool:
+    """End an outcome; False if it had ended already (by an abort)."""
+    try:
+        outcome.set_result(found)
+    except InvalidStateError:
+        return False
+    return True

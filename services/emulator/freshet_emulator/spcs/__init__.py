@@ -1,0 +1,1 @@
+"""The container side: compute pools with node slots, jobs, and their containers as local processes."""

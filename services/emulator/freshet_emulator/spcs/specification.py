@@ -1,0 +1,80 @@
+"""Service specifications (YAML or JSON): what a job's containers are."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from freshet_emulator.errors import invalid_specification
+
+PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*(?:\|\s*default\((.*?)\)\s*)?\}\}")
+
+
+def as_text(value: Any) -> Any:
+    """Numbers and truth values of YAML as the text that a process gets."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+Text = Annotated[str, BeforeValidator(as_text)]
+
+
+class ContainerSpecification(BaseModel):
+    """One container. Fields that mean nothing to a local process (probes, volumes, resources) are read over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    image: Annotated[str, Field(min_length=1)]
+    command: list[Text] = []
+    args: list[Text] = []
+    env: dict[str, Text] = {}
+
+
+class Body(BaseModel):
+    """What stands under `spec`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    containers: Annotated[list[ContainerSpecification], Field(min_length=1, max_length=20)]
+
+
+class Specification(BaseModel):
+    """A whole specification."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    spec: Body
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """A specification template with its variables put in. Raises 395018 for one with neither value nor default."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] in values:
+            return values[match[1]]
+        if match[2] is None:
+            raise invalid_specification(f"the template variable '{match[1]}' has no value")
+        return match[2].split(",")[0].strip().strip("'\"")
+
+    return PLACEHOLDER.sub(replace, template)
+
+
+def parse_specification(text: str) -> Specification:
+    """A specification from YAML or JSON text. Raises 395018, naming the field."""
+    try:
+        document = orjson.loads(text) if text.lstrip().startswith("{") else YAML(typ="safe").load(io.StringIO(text))
+        return Specification.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise invalid_specification(f"{field or 'the document'}: {first['msg']}") from error
+    except (orjson.JSONDecodeError, YAMLError) as error:
+        raise invalid_specification(f"not readable as YAML or JSON ({' '.join(str(error).split())})") from error

@@ -1,0 +1,160 @@
+"""The rules of services and jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from freshet_emulator.errors import invalid_specification, unknown_statement
+from freshet_emulator.sql.names import Filter, ObjectName
+from freshet_emulator.sql.reader import Reader
+from freshet_emulator.sql.statements import (
+    DescribeService,
+    DropService,
+    ExecuteJob,
+    ShowContainers,
+    ShowInstances,
+    ShowServices,
+)
+
+
+def execute_job(reader: Reader) -> ExecuteJob:
+    """EXECUTE JOB SERVICE with its clauses in any order. Raises 395018 without a specification."""
+    reader.expect("IN", "COMPUTE", "POOL")
+    job = ExecuteJob(pool=reader.name(), specification="")
+    while not reader.token.kind == "end":
+        reader.accept_symbol(",")
+        job = job_clause(reader, job)
+    if not job.specification:
+        raise invalid_specification("the statement has no specification (FROM SPECIFICATION $$…$$)")
+    return job
+
+
+def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
+    """One clause of EXECUTE JOB SERVICE."""
+    if reader.accept("FROM"):
+        return source(reader, job)
+    word = reader.part()
+    reader.accept_symbol("=")
+    match word:
+        case "NAME":
+            return replace(job, name=reader.name())
+        case "ASYNC":
+            return replace(job, is_async=reader.boolean())
+        case "REPLICAS":
+            return replace(job, replicas=reader.integer())
+        case "QUERY_WAREHOUSE":
+            return replace(job, query_warehouse=reader.name().last)
+        case "COMMENT":
+            return replace(job, comment=reader.string())
+        case "EXTERNAL_ACCESS_INTEGRATIONS":
+            return replace(job, integrations=tuple(str(name) for name in reader.names_in_parentheses()))
+    reader.at -= 1
+    return reader.refuse()
+
+
+def source(reader: Reader, job: ExecuteJob) -> ExecuteJob:
+    """FROM SPECIFICATION … or FROM SPECIFICATION_TEMPLATE … USING (…); there are no stages here."""
+    if reader.token.is_symbol("@"):
+        raise unknown_statement(reader.sql, "it has no stages; give the specification inline with FROM SPECIFICATION")
+    if reader.accept("SPECIFICATION"):
+        return replace(job, specification=reader.string())
+    reader.expect("SPECIFICATION_TEMPLATE")
+    text = reader.string()
+    reader.expect("USING")
+    return replace(job, specification=text, template_values=using(reader))
+
+
+def using(reader: Reader) -> dict[str, str]:
+    """`(key => value, …)`; keys keep their case."""
+    values: dict[str, str] = {}
+    reader.expect_symbol("(")
+    while not reader.accept_symbol(")"):
+        key = reader.token.text.strip('"')
+        reader.part()
+        reader.expect_symbol("=>")
+        values[key] = reader.scalar()
+        reader.accept_symbol(",")
+    return values
+
+
+def describe_service(reader: Reader) -> DescribeService:
+    """DESC SERVICE name."""
+    return DescribeService(name=reader.name())
+
+
+def drop_service(reader: Reader) -> DropService:
+    """DROP SERVICE [IF EXISTS] name [FORCE]."""
+    if_exists = reader.accept("IF", "EXISTS")
+    name = reader.name()
+    reader.accept("FORCE")
+    return DropService(name=name, if_exists=if_exists)
+
+
+def show_services(reader: Reader) -> ShowServices:
+    """SHOW SERVICES [EXCLUDE JOBS] …"""
+    exclude = reader.accept("EXCLUDE", "JOBS")
+    return ShowServices(exclude_jobs=exclude, filter=show_filter(reader))
+
+
+def show_jobs(reader: Reader) -> ShowServices:
+    """SHOW JOB SERVICES …"""
+    return ShowServices(only_jobs=True, filter=show_filter(reader))
+
+
+def show_filter(reader: Reader) -> Filter:
+    """[LIKE] [IN …] [STARTS WITH] [LIMIT n [FROM]], in this or any other order."""
+    found = Filter()
+    while not reader.token.kind == "end":
+        if reader.accept("LIKE"):
+            found = replace(found, like=reader.string())
+        elif reader.accept("STARTS", "WITH"):
+            found = replace(found, starts_with=reader.string())
+        elif reader.accept("LIMIT"):
+            found = replace(found, limit=reader.integer())
+        elif reader.accept("FROM"):
+            found = replace(found, after=reader.string())
+        elif reader.accept("IN"):
+            scope, name = show_scope(reader)
+            found = replace(found, scope=scope, scope_name=name)
+        else:
+            reader.refuse()
+    return found
+
+
+CLAUSES = ("LIKE", "STARTS", "LIMIT", "FROM", "IN")
+
+
+def show_scope(reader: Reader) -> tuple[str, ObjectName | None]:
+    """What follows IN: a kind, a name or both. A bare name is a schema if qualified, else a database's or schema's."""
+    if reader.accept("ACCOUNT"):
+        return "ACCOUNT", None
+    if reader.accept("COMPUTE", "POOL"):
+        return "COMPUTE POOL", reader.name()
+    kind = "DATABASE" if reader.accept("DATABASE") else "SCHEMA"
+    if kind == "SCHEMA":
+        reader.accept("SCHEMA")
+    if reader.token.kind == "end" or reader.token.is_word(*CLAUSES):
+        return kind, None
+    return kind, reader.name()
+
+
+def show_instances(reader: Reader) -> ShowInstances:
+    """SHOW SERVICE INSTANCES IN SERVICE name."""
+    return ShowInstances(name=reader.name())
+
+
+def show_containers(reader: Reader) -> ShowContainers:
+    """SHOW SERVICE CONTAINERS IN SERVICE name."""
+    return ShowContainers(name=reader.name())
+
+
+RULES = {
+    ("EXECUTE", "JOB", "SERVICE"): execute_job,
+    ("DESC", "SERVICE"): describe_service,
+    ("DESCRIBE", "SERVICE"): describe_service,
+    ("DROP", "SERVICE"): drop_service,
+    ("SHOW", "SERVICES"): show_services,
+    ("SHOW", "JOB", "SERVICES"): show_jobs,
+    ("SHOW", "SERVICE", "INSTANCES", "IN", "SERVICE"): show_instances,
+    ("SHOW", "SERVICE", "CONTAINERS", "IN", "SERVICE"): show_containers,
+}
