@@ -34,11 +34,11 @@ def node(of: Task, state: TaskState = TaskState.PENDING, **fields: Any) -> Node:
 
 def ended(of: Task, state: TaskState) -> Node:
     """A plain task's node after its end, with the counters that go with it."""
-    return Node(task=of, state=state, total=1, **{state.value: 1})
+    return node(of, state, total=1, **{state.value: 1})
 
 
 def running(of: Task, total: int | None = 1, **counts: int) -> Node:
-    return Node(task=of, state=TaskState.RUNNING, total=total, **counts)
+    return node(of, TaskState.RUNNING, total=total, **counts)
 
 
 def scope(*nodes: Node) -> dict[str, Node]:

@@ -41,9 +41,7 @@ def test_delay_follows_the_draw() -> None:
 def test_last_failed_try_ends_the_item_as_failed() -> None:
     last = Item(attempt=3, failures=2)
     assert step(Verdict.FAILED, last) == End(state=ItemState.FAILED, error_class="user")
-    assert step(Verdict.FAILED, last, error_class="ValueError") == End(
-        state=ItemState.FAILED, error_class="ValueError"
-    )
+    assert step(Verdict.FAILED, last, error_class="ValueError") == End(state=ItemState.FAILED, error_class="ValueError")
 
 
 def test_last_timed_out_try_ends_the_item_as_expired() -> None:
@@ -123,9 +121,7 @@ def test_failure_between_losses_breaks_their_row() -> None:
 
 def follow(answer: Step) -> Item:
     assert not isinstance(answer, End)
-    return Item(
-        attempt=answer.attempt, failures=answer.failures, losses=answer.losses, handbacks=answer.handbacks
-    )
+    return Item(attempt=answer.attempt, failures=answer.failures, losses=answer.losses, handbacks=answer.handbacks)
 
 
 outcomes = st.builds(Outcome, verdict=st.sampled_from(Verdict), charged=st.booleans(), ended=st.booleans())

@@ -105,9 +105,7 @@ def test_rule_is_judged_only_when_all_parents_are_final(rule: RunIf, parent: Tas
 
 def test_skipped_plain_task_counts_one_item_and_skipped_map_none() -> None:
     after = settle(
-        scope(
-            ended(task("a"), FAILED), node(task("plain", "a")), node(mapped("map", "a")), node(nested("scopes", "a"))
-        )
+        scope(ended(task("a"), FAILED), node(task("plain", "a")), node(mapped("map", "a")), node(nested("scopes", "a")))
     ).nodes
     assert after["plain"] == node(task("plain", "a"), SKIPPED, total=1, skipped=1)
     assert after["map"] == node(mapped("map", "a"), SKIPPED, total=0)

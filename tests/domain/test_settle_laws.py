@@ -204,6 +204,6 @@ def test_any_mixture_of_states_is_settled_in_one_call(tasks: tuple[Task, ...], d
         state = data.draw(st.sampled_from((None, *FINAL_STATES)))
         nodes[each.name] = node(each) if state is None else ended(each, state)
     answer = settle(nodes)
-    again = settle(dict(reversed(answer.nodes.items())))
+    again = settle(dict(reversed(list(answer.nodes.items()))))
     assert again.nodes == answer.nodes
     assert again.changed == frozenset()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freshet.domain.sizing import BUNDLE_CAP, bundle_size, plan, window
+
+means = st.one_of(st.none(), st.floats(0, 1e4))
+counts = st.integers(0, 2_000_000)
+workers = st.integers(0, 500)
+
+
+@pytest.mark.parametrize(
+    ("mean_s", "remaining", "crew", "size"),
+    [
+        (None, 10_000, 2, 1),
+        (0.0, 10_000, 2, 200),
+        (0.0001, 10_000, 2, 200),
+        (0.001, 10_000, 2, 50),
+        (0.01, 10_000, 2, 5),
+        (0.05, 10_000, 2, 1),
+        (3600.0, 10_000, 2, 1),
+        (float("inf"), 10_000, 2, 1),
+        (0.0001, 100, 2, 25),
+        (0.0001, 101, 2, 26),
+        (0.0001, 3, 2, 1),
+        (0.0001, 0, 2, 1),
+        (0.0001, 10, 0, 5),
+    ],
+)
+def test_bundle_size(mean_s: float | None, remaining: int, crew: int, size: int) -> None:
+    assert bundle_size(mean_s, remaining, crew) == size
+
+
+@pytest.mark.parametrize(("size", "items"), [(1, 64), (3, 64), (5, 100), (50, 1000), (200, 4000)])
+def test_window_holds_twenty_bundles_within_its_bounds(size: int, items: int) -> None:
+    assert window(size) == items
+
+
+def test_window_keeps_every_worker_busy() -> None:
+    assert window(1, workers=100) == 200
+
+
+def test_window_of_items_that_hold_no_worker_may_be_wider() -> None:
+    assert window(1, floor=1000) == 1000
+
+
+def test_unmeasured_map_opens_a_few_singles_and_then_waits() -> None:
+    assert plan(10_000, 0, 0, mean_s=None, measured=0, workers=2) == (1, 1, 1, 1)
+    assert plan(10_000, 4, 4, mean_s=None, measured=0, workers=2) == ()
+    assert plan(10_000, 4, 3, mean_s=None, measured=0, workers=2) == (1,)
+    assert plan(3, 0, 0, mean_s=None, measured=0, workers=2) == (1, 1, 1)
+
+
+def test_measured_map_of_short_items_jumps_to_large_bundles() -> None:
+    assert plan(10_000, 4, 3, mean_s=0.0001, measured=1, workers=2) == (200,) * 19 + (197,)
+
+
+def test_measured_map_of_long_items_goes_one_at_a_time() -> None:
+    assert plan(10_000, 4, 3, mean_s=10, measured=1, workers=2) == (1,) * 61
+
+
+def test_map_is_refilled_only_below_half_its_window() -> None:
+    assert plan(10_000, 5_000, 32, mean_s=10, measured=9, workers=2) == ()
+    assert plan(10_000, 5_000, 31, mean_s=10, measured=9, workers=2) == (1,) * 33
+
+
+def test_end_of_the_map_is_shared_out() -> None:
+    assert plan(10_000, 9_900, 0, mean_s=0.0001, measured=9, workers=2) == (25, 25, 25, 25)
+    assert plan(10_000, 10_000, 0, mean_s=0.0001, measured=9, workers=2) == ()
+
+
+@given(means, counts, workers)
+def test_bundle_holds_one_to_two_hundred(mean_s: float | None, remaining: int, crew: int) -> None:
+    assert 1 <= bundle_size(mean_s, remaining, crew) <= BUNDLE_CAP
+
+
+@given(st.floats(0.0003, 1e4), counts, workers)
+def test_bundle_of_several_is_expected_to_be_short(mean_s: float, remaining: int, crew: int) -> None:
+    size = bundle_size(mean_s, remaining, crew)
+    assert size == 1 or size * mean_s <= 0.05 * (1 + 1e-9)
+
+
+@given(means, st.integers(1, 2_000_000), st.integers(1, 500))
+def test_every_worker_gets_work_while_there_is_enough(mean_s: float | None, remaining: int, crew: int) -> None:
+    size = bundle_size(mean_s, remaining, crew)
+    assert size == 1 or -(-remaining // size) > crew
+
+
+@given(st.integers(0, 100_000), counts, counts, means, st.integers(0, 3), workers, st.sampled_from([64, 1000]))
+def test_plan_keeps_its_laws(
+    left: int, mark: int, in_flight: int, mean_s: float | None, measured: int, crew: int, floor: int
+) -> None:
+    total = mark + left
+    sizes = plan(total, mark, in_flight, mean_s=mean_s, measured=measured, workers=crew, floor=floor)
+    assert all(1 <= size <= BUNDLE_CAP for size in sizes)
+    assert mark + sum(sizes) <= total
+    limit = window(bundle_size(mean_s, left, crew), workers=crew, floor=floor)
+    assert not sizes or in_flight + sum(sizes) <= limit
+    assert sizes or in_flight or not left, "a map with nothing in flight goes on"
+    if measured == 0:
+        assert set(sizes) <= {1}
+
+
+@given(st.integers(0, 20_000), st.floats(0, 10), st.integers(1, 20), st.data())
+def test_map_is_opened_to_its_end(total: int, mean_s: float, crew: int, data: st.DataObject) -> None:
+    mark = in_flight = refills = 0
+    while mark < total:
+        sizes = plan(total, mark, in_flight, mean_s=mean_s, measured=mark, workers=crew)
+        refills += bool(sizes)
+        mark, in_flight = mark + sum(sizes), in_flight + sum(sizes)
+        in_flight -= data.draw(st.sampled_from((in_flight, (in_flight + 1) // 2)))
+    assert mark == total
