@@ -48,7 +48,7 @@ class Catalog:
         """Add one; a database brings its schema PUBLIC. Raises SqlError 2002, or 2003 for a schema's database."""
         with self._lock:
             if kind == "SCHEMA":
-                self.require("DATABASE", name.split(".")[0])
+                self.require("DATABASE", name.split(".", maxsplit=1)[0])
             if self.exists(kind, name):
                 raise taken(name)
             self._add(kind, name)

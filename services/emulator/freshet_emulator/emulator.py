@@ -14,6 +14,7 @@ from freshet_emulator.errors import EmulatorError
 from freshet_emulator.interpreter import Interpreter
 from freshet_emulator.interpreter.context import World
 from freshet_emulator.queries import Queries
+from freshet_emulator.results import Result
 from freshet_emulator.sessions import Credentials, Session, Sessions
 from freshet_emulator.settings import EmulatorSettings
 from freshet_emulator.spcs.environment import Endpoint, inherited_environment
@@ -79,10 +80,16 @@ class Emulator:
                 catalog=self.catalog,
                 platform=self.platform,
                 tables=self.tables,
-                scan=lambda query_id: self.queries.scan(query_id),
-                abort=lambda query_id: self.queries.abort(query_id),
+                scan=self._scan,
+                abort=self._abort,
             )
         )
+
+    def _scan(self, query_id: str) -> Result:
+        return self.queries.scan(query_id)
+
+    def _abort(self, query_id: str) -> bool:
+        return self.queries.abort(query_id)
 
     def start(self) -> None:
         """Take up kept jobs, make the default pools, begin to place."""
@@ -99,7 +106,7 @@ class Emulator:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def open_session(self, user: str, asked: dict[str, str | None]) -> Session:
-        """A session in the database, schema and warehouse asked for, as far as they exist; in the defaults if none is."""
+        """A session in the database, schema and warehouse asked for or the default ones, as far as they exist."""
         database = asked.get("databaseName") or DEFAULT_DATABASE
         schema = asked.get("schemaName") or DEFAULT_SCHEMA
         warehouse = asked.get("warehouse") or DEFAULT_WAREHOUSE

@@ -124,7 +124,7 @@ class Queries:
             settle(query.outcome, self._run(query.session, query.id, query.sql, bindings))
         except SqlError as error:
             settle(query.outcome, error)
-        except Exception as error:  # noqa: BLE001 - the outermost frame of a statement: the client must get an answer
+        except Exception as error:
             log.exception("query_crashed", query_id=query.id, statement=query.sql)
             settle(query.outcome, SqlError(603, "XX000", f"The emulator failed inside: {error!r}"))
 

@@ -27,7 +27,7 @@ class EmulatorSettings(BaseSettings):
         Path | None, Field(description="YAML or JSON file: image glob to the argv that stands for it")
     ] = None
     user: Annotated[str, Field(min_length=1, description="the user that may log in")] = "freshet"
-    password: Annotated[str, Field(min_length=1, description="that user's password")] = "freshet"  # noqa: S105 - a default
+    password: Annotated[str, Field(min_length=1, description="that user's password")] = "freshet"  # noqa: S105 - the local default
     account: Annotated[str, Field(min_length=1, description="the account it plays")] = "FRESHET"
     grace: Annotated[float, Field(ge=0, description="between SIGTERM and SIGKILL of a container")] = 30.0
     jobs_per_node: Annotated[int, Field(ge=1, description="job replicas that fit on one node")] = 1

@@ -99,7 +99,7 @@ class Expansion:
             return True
         kind, read = CLOCKS[word]
         clock = Result(columns=[Column(name="V", type=kind)], rows=[(read(utc_now()),)])
-        text = f"(SELECT V FROM {self.tables.materialize(clock)})"
+        text = f"(SELECT V FROM {self.tables.materialize(clock)})"  # noqa: S608 - the name is ours
         self.put_sql(text)
         self.names[text] = f"{word}()" if called else word
         return True

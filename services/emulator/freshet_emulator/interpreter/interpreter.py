@@ -38,7 +38,21 @@ HANDLERS: dict[type, Handler] = {
 }
 # What the tables may be asked; SQLite's own statements (PRAGMA, ATTACH, …) are not Snowflake's.
 TABLE_VERBS = (
-    "ALTER BEGIN CALL COMMIT CREATE DELETE DROP INSERT ROLLBACK SELECT START TRUNCATE UPDATE VALUES WITH".split()
+    "ALTER",
+    "BEGIN",
+    "CALL",
+    "COMMIT",
+    "CREATE",
+    "DELETE",
+    "DROP",
+    "INSERT",
+    "ROLLBACK",
+    "SELECT",
+    "START",
+    "TRUNCATE",
+    "UPDATE",
+    "VALUES",
+    "WITH",
 )
 
 

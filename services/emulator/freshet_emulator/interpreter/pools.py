@@ -12,12 +12,40 @@ from freshet_emulator.spcs.pools import Pool
 from freshet_emulator.sql.statements import AlterPool, CreatePool, DropPool, ShowPools
 
 NAMES = (
-    "name state min_nodes max_nodes instance_family num_services num_jobs auto_suspend_secs auto_resume active_nodes "
-    "idle_nodes target_nodes created_on resumed_on updated_on owner comment is_exclusive application placement_group "
-    "backup_instance_families"
-).split()
+    "name",
+    "state",
+    "min_nodes",
+    "max_nodes",
+    "instance_family",
+    "num_services",
+    "num_jobs",
+    "auto_suspend_secs",
+    "auto_resume",
+    "active_nodes",
+    "idle_nodes",
+    "target_nodes",
+    "created_on",
+    "resumed_on",
+    "updated_on",
+    "owner",
+    "comment",
+    "is_exclusive",
+    "application",
+    "placement_group",
+    "backup_instance_families",
+)
 TYPES = dict.fromkeys(
-    "min_nodes max_nodes num_services num_jobs auto_suspend_secs active_nodes idle_nodes target_nodes".split(), "FIXED"
+    (
+        "min_nodes",
+        "max_nodes",
+        "num_services",
+        "num_jobs",
+        "auto_suspend_secs",
+        "active_nodes",
+        "idle_nodes",
+        "target_nodes",
+    ),
+    "FIXED",
 ) | dict.fromkeys(("created_on", "resumed_on", "updated_on"), "TIMESTAMP_LTZ")
 DUPLICATE = 2002
 MISSING = 2003

@@ -28,19 +28,65 @@ from freshet_emulator.sql.statements import (
 NAME = re.compile(r"[A-Z_][A-Z0-9_$]{0,62}")
 MAX_ROWS = 10_000
 DESCRIBE_NAMES = (
-    "name status database_name schema_name owner compute_pool spec dns_name current_instances target_instances "
-    "min_ready_instances min_instances max_instances auto_resume external_access_integrations created_on updated_on "
-    "resumed_on suspended_on auto_suspend_secs comment owner_role_type query_warehouse is_job is_async_job spec_digest "
-    "is_upgrading managing_object_domain managing_object_name"
-).split()
+    "name",
+    "status",
+    "database_name",
+    "schema_name",
+    "owner",
+    "compute_pool",
+    "spec",
+    "dns_name",
+    "current_instances",
+    "target_instances",
+    "min_ready_instances",
+    "min_instances",
+    "max_instances",
+    "auto_resume",
+    "external_access_integrations",
+    "created_on",
+    "updated_on",
+    "resumed_on",
+    "suspended_on",
+    "auto_suspend_secs",
+    "comment",
+    "owner_role_type",
+    "query_warehouse",
+    "is_job",
+    "is_async_job",
+    "spec_digest",
+    "is_upgrading",
+    "managing_object_domain",
+    "managing_object_name",
+)
 INSTANCE_NAMES = (
-    "database_name schema_name service_name service_status instance_id status spec_digest creation_time start_time "
-    "ip_address"
-).split()
+    "database_name",
+    "schema_name",
+    "service_name",
+    "service_status",
+    "instance_id",
+    "status",
+    "spec_digest",
+    "creation_time",
+    "start_time",
+    "ip_address",
+)
 CONTAINER_NAMES = (
-    "database_name schema_name service_name service_status instance_id instance_status container_name status message "
-    "image_name image_digest restart_count start_time last_exit_code last_restart_time"
-).split()
+    "database_name",
+    "schema_name",
+    "service_name",
+    "service_status",
+    "instance_id",
+    "instance_status",
+    "container_name",
+    "status",
+    "message",
+    "image_name",
+    "image_digest",
+    "restart_count",
+    "start_time",
+    "last_exit_code",
+    "last_restart_time",
+)
 TYPES = dict.fromkeys(
     (
         "current_instances",
@@ -60,7 +106,7 @@ TYPES = dict.fromkeys(
 
 
 def execute_job(context: Context, statement: ExecuteJob) -> Result:
-    """Submit a job; without ASYNC = TRUE wait for its end. Raises 2002, 2003, 395018, and for a sync job that failed."""
+    """Submit a job; without ASYNC = TRUE wait for its end, which is an error unless it is DONE."""
     job = new_job(context, statement)
     context.platform.submit(job)
     if statement.is_async:

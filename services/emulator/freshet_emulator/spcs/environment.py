@@ -42,7 +42,7 @@ def inherited_environment(source: Mapping[str, str] | None = None) -> dict[str, 
 
 
 def container_environment(
-    base: Mapping[str, str], endpoint: Endpoint, job: Job, replica: Replica, container: Container, token: Path
+    base: Mapping[str, str], endpoint: Endpoint, *, job: Job, replica: Replica, container: Container, token: Path
 ) -> dict[str, str]:
     """The environment of one container: the specification's, then what the platform sets.
 

@@ -110,7 +110,7 @@ class Job:
         if self.ended:
             return
         self.status, self.message, self.updated_on = status, message, utc_now()
-        if self.ended:
+        if status in TERMINAL:
             self.completed_on = self.updated_on
 
     def settle(self) -> None:

@@ -291,7 +291,7 @@ class Platform:
         argv = self.options.images.command(container.specification) or []
         token = self._tokens.issue(job.id, job.name)
         environment = container_environment(
-            self.options.environment, self.options.endpoint, job, replica, container, token
+            self.options.environment, self.options.endpoint, job=job, replica=replica, container=container, token=token
         )
         container.started_at = utc_now()
         if shutil.which(argv[0], path=environment.get("PATH")) is None:

@@ -46,7 +46,10 @@ class OutputTail:
 
 
 class ContainerProcess:
-    """A started container. `on_exit` is called once, from a thread of its own, with the exit code (128 + n for signal n)."""
+    """A started container.
+
+    `on_exit` is called once, from a thread of its own, with the exit code (128 + n for signal n).
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class ContainerProcess:
         self._output = output
         self._on_exit = on_exit
         self._kill_timer: threading.Timer | None = None
-        self._process = subprocess.Popen(  # noqa: S603 - running the container's command is its purpose
+        self._process = subprocess.Popen(  # noqa: S603 - this is what a container is
             [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv],
             env=dict(environment),
             stdin=subprocess.DEVNULL,

@@ -106,10 +106,8 @@ def read(match: re.Match[str], sql: str, values: Iterator[Token]) -> Token | Non
         return None
     if group == "param":
         return bound(values, start, end)
-    if group == "string":
-        return string_token(unescape(text[1:-1]), start, end)
-    if group == "dollar":
-        return string_token(text[2:-2], start, end)
+    if group in ("string", "dollar"):
+        return string_token(unescape(text[1:-1]) if group == "string" else text[2:-2], start, end)
     if group == "quoted":
         value = text[1:-1].replace('""', '"')
         return Token(kind=Kind.QUOTED, text=text, value=value, start=start, end=end)

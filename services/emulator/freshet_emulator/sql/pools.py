@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.services import show_filter
-from freshet_emulator.sql.statements import AlterPool, CreatePool, DropPool, ShowPools
+from freshet_emulator.sql.statements import AlterPool, CreatePool, DropPool, ShowPools, Statement
 
 
 def options(reader: Reader) -> dict[str, str]:
     """`NAME = value …`, by upper-case name; a list in parentheses is kept as its names, comma-separated."""
     found: dict[str, str] = {}
-    while not reader.token.kind == "end":
+    while reader.token.kind != "end":
         reader.accept_symbol(",")
         key = reader.part()
         reader.expect_symbol("=")
@@ -59,7 +61,7 @@ def show_pools(reader: Reader) -> ShowPools:
     return ShowPools(filter=show_filter(reader))
 
 
-RULES = {
+RULES: dict[tuple[str, ...], Callable[[Reader], Statement]] = {
     ("CREATE", "COMPUTE", "POOL"): create_pool,
     ("ALTER", "COMPUTE", "POOL"): alter_pool,
     ("DROP", "COMPUTE", "POOL"): drop_pool,

@@ -10,7 +10,7 @@ from freshet_emulator.sql.names import ObjectName
 
 
 class Reader:
-    """Reads tokens from left to right. `accept_…` moves only on a match, `expect_…` raises SqlError 1003 without one."""
+    """Reads from left to right: `accept_…` moves only on a match, `expect_…` raises SqlError 1003 without one."""
 
     def __init__(self, sql: str, tokens: list[Token]) -> None:
         self.sql = sql

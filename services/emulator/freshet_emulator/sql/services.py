@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from freshet_emulator.errors import invalid_specification, unknown_statement
 from freshet_emulator.sql.names import Filter, ObjectName
@@ -14,14 +16,27 @@ from freshet_emulator.sql.statements import (
     ShowContainers,
     ShowInstances,
     ShowServices,
+    Statement,
 )
+
+PROPERTIES: dict[str, tuple[str, Callable[[Reader], Any]]] = {
+    "NAME": ("name", Reader.name),
+    "ASYNC": ("is_async", Reader.boolean),
+    "REPLICAS": ("replicas", Reader.integer),
+    "QUERY_WAREHOUSE": ("query_warehouse", lambda reader: reader.name().last),
+    "COMMENT": ("comment", Reader.string),
+    "EXTERNAL_ACCESS_INTEGRATIONS": (
+        "integrations",
+        lambda reader: tuple(str(name) for name in reader.names_in_parentheses()),
+    ),
+}
 
 
 def execute_job(reader: Reader) -> ExecuteJob:
     """EXECUTE JOB SERVICE with its clauses in any order. Raises 395018 without a specification."""
     reader.expect("IN", "COMPUTE", "POOL")
     job = ExecuteJob(pool=reader.name(), specification="")
-    while not reader.token.kind == "end":
+    while reader.token.kind != "end":
         reader.accept_symbol(",")
         job = job_clause(reader, job)
     if not job.specification:
@@ -33,23 +48,14 @@ def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
     """One clause of EXECUTE JOB SERVICE."""
     if reader.accept("FROM"):
         return source(reader, job)
-    word = reader.part()
+    word = reader.token.value
+    if word not in PROPERTIES:
+        reader.refuse()
+    reader.advance()
     reader.accept_symbol("=")
-    match word:
-        case "NAME":
-            return replace(job, name=reader.name())
-        case "ASYNC":
-            return replace(job, is_async=reader.boolean())
-        case "REPLICAS":
-            return replace(job, replicas=reader.integer())
-        case "QUERY_WAREHOUSE":
-            return replace(job, query_warehouse=reader.name().last)
-        case "COMMENT":
-            return replace(job, comment=reader.string())
-        case "EXTERNAL_ACCESS_INTEGRATIONS":
-            return replace(job, integrations=tuple(str(name) for name in reader.names_in_parentheses()))
-    reader.at -= 1
-    return reader.refuse()
+    field, read = PROPERTIES[word]
+    changes: dict[str, Any] = {field: read(reader)}
+    return replace(job, **changes)
 
 
 def source(reader: Reader, job: ExecuteJob) -> ExecuteJob:
@@ -104,7 +110,7 @@ def show_jobs(reader: Reader) -> ShowServices:
 def show_filter(reader: Reader) -> Filter:
     """[LIKE] [IN …] [STARTS WITH] [LIMIT n [FROM]], in this or any other order."""
     found = Filter()
-    while not reader.token.kind == "end":
+    while reader.token.kind != "end":
         if reader.accept("LIKE"):
             found = replace(found, like=reader.string())
         elif reader.accept("STARTS", "WITH"):
@@ -148,7 +154,7 @@ def show_containers(reader: Reader) -> ShowContainers:
     return ShowContainers(name=reader.name())
 
 
-RULES = {
+RULES: dict[tuple[str, ...], Callable[[Reader], Statement]] = {
     ("EXECUTE", "JOB", "SERVICE"): execute_job,
     ("DESC", "SERVICE"): describe_service,
     ("DESCRIBE", "SERVICE"): describe_service,

@@ -86,7 +86,7 @@ class StatementTables:
         kinds = [column.type for column in result.columns]
         rows = [[storable(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in result.rows]
         marks = ", ".join("?" * len(kinds))
-        self._connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - names are ours
+        self._connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - the name is ours
         return name
 
     def clear(self) -> None:

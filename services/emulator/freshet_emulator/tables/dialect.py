@@ -17,8 +17,31 @@ BEFORE_TABLE = ("FROM", "JOIN", "INTO", "UPDATE", "TABLE", "VIEW")
 WITH_ALIAS = ("FROM", "JOIN", "UPDATE")
 NOT_A_TABLE = ("SELECT", "VALUES", "LATERAL", "TABLE")
 AFTER_TABLE = frozenset(
-    "AS CROSS EXCEPT FULL GROUP HAVING INNER INTERSECT JOIN LEFT LIMIT MINUS NATURAL OFFSET ON ORDER RIGHT SET UNION "
-    "USING VALUES WHERE WINDOW".split()
+    (
+        "AS",
+        "CROSS",
+        "EXCEPT",
+        "FULL",
+        "GROUP",
+        "HAVING",
+        "INNER",
+        "INTERSECT",
+        "JOIN",
+        "LEFT",
+        "LIMIT",
+        "MINUS",
+        "NATURAL",
+        "OFFSET",
+        "ON",
+        "ORDER",
+        "RIGHT",
+        "SET",
+        "UNION",
+        "USING",
+        "VALUES",
+        "WHERE",
+        "WINDOW",
+    )
 )
 WORDS = {"ILIKE": "LIKE", "MINUS": "EXCEPT"}
 FUNCTIONS = {"IFF": "IIF", "NVL": "IFNULL", "LISTAGG": "GROUP_CONCAT", "LEN": "LENGTH"}
