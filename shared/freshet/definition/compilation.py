@@ -39,7 +39,7 @@ from freshet.domain.model import (
 )
 
 
-def compile_workflow(data: Mapping[str, Any], *, base: Path | None = None) -> Workflow:
+def compile_workflow(data: Any, *, base: Path | None = None) -> Workflow:
     """The workflow of a document's data.
 
     `base` is the directory that `file:` starts from; without it files are refused. Raises DefinitionError, or

@@ -45,7 +45,9 @@ class Document:
 
 
 def load_file(path: Path | str) -> list[Document]:
-    """The documents of a file: JSON if it ends in `.json`, else YAML 1.2. Raises DefinitionError with file and line."""
+    """The documents of a file: JSON if it ends in `.json`, else YAML 1.2. Raises DefinitionError with file
+    and line.
+    """
     path = Path(path)
     try:
         raw = path.read_bytes()
@@ -56,7 +58,9 @@ def load_file(path: Path | str) -> list[Document]:
 
 
 def load_text(text: str, name: str, *, base: Path | None = None) -> list[Document]:
-    """The documents of a text; `name` stands in the messages, and ends in `.json` for JSON. Raises DefinitionError."""
+    """The documents of a text; `name` stands in the messages, and ends in `.json` for JSON. Raises
+    DefinitionError.
+    """
     read = json_source.read if name.endswith(".json") else yaml_source.read
     try:
         found = read(text.removeprefix("\ufeff"))

@@ -20,7 +20,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+|\n')
 
 
 def read(text: str) -> list[tuple[Any, dict[str, int]]]:
-    """The document's data and the line (from 1) of each JSON Pointer in it. Raises DefinitionError with the line."""
+    """The document's data and the line (from 1) of each JSON Pointer in it. Raises DefinitionError with the
+    line.
+    """
     if not text.strip():
         return []
     try:

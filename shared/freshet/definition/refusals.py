@@ -31,9 +31,19 @@ _TYPES = {
 }
 
 
-def as_refusals(error: ValidationError, model: type[BaseModel]) -> list[DefinitionError]:
-    """One DefinitionError per error that pydantic found in the data of `model`."""
-    found = [_refusal(details, model) for details in error.errors(include_url=False)]
+def as_refusals(
+    error: ValidationError,
+    model: type[BaseModel],
+    *,
+    at: tuple[str | int, ...] = (),
+    subject: str = "",
+) -> list[DefinitionError]:
+    """One DefinitionError per error that pydantic found in the data of `model`.
+
+    `at` leads from the document's root to that data; `subject` stands before the path in the sentence.
+    """
+    cases = [_Case(details=details, at=_path(details), model=model) for details in error.errors(include_url=False)]
+    found = [_refusal(case, at, subject) for case in cases]
     return list({(single.pointer, single.code): single for single in found}.values())
 
 
@@ -50,16 +60,17 @@ class _Case:
         return shown(self.details["input"])
 
 
-def _refusal(details: ErrorDetails, model: type[BaseModel]) -> DefinitionError:
-    at = tuple(part for part in details["loc"] if part != "[key]")
-    kind = details["type"]
-    code, sentence = _SENTENCES.get(kind, _other)(_Case(details=details, at=at, model=model))
-    subject = _subject(at[:-1] if kind in {"missing", "extra_forbidden"} else at)
-    return DefinitionError(f"{subject} {sentence}", code=code, pointer=pointer(*at))
+def _path(details: ErrorDetails) -> tuple[str | int, ...]:
+    return tuple(part for part in details["loc"] if part != "[key]")
 
 
-def _subject(at: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in at) or "the workflow"
+def _refusal(case: _Case, before: tuple[str | int, ...], subject: str) -> DefinitionError:
+    kind = case.details["type"]
+    code, sentence = _SENTENCES.get(kind, _other)(case)
+    named = case.at[:-1] if kind in {"missing", "extra_forbidden"} else case.at
+    path = ".".join(str(part) for part in named)
+    words = " ".join(word for word in (subject, path) if word) or "the workflow"
+    return DefinitionError(f"{words} {sentence}", code=code, pointer=pointer(*before, *case.at))
 
 
 def _missing(case: _Case) -> tuple[str, str]:

@@ -24,7 +24,9 @@ _SHORT = {"true": True, "false": False}
 
 
 def read(text: str) -> list[tuple[Any, dict[str, int]]]:
-    """Each document's data and the line (from 1) of each JSON Pointer in it. Raises DefinitionError with the line."""
+    """Each document's data and the line (from 1) of each JSON Pointer in it. Raises DefinitionError with
+    the line.
+    """
     try:
         nodes = list(YAML(typ="safe", pure=True).compose_all(text))
         return [_read_document(node) for node in nodes if not _is_empty(node)]
