@@ -34,7 +34,10 @@ class ImageMap:
 
 
 def load_images(path: Path | None) -> ImageMap:
-    """The map in a YAML or JSON file, `glob: [argv…]`; `{python}` is this interpreter. Raises EmulatorError."""
+    """The map in a YAML or JSON file, `glob: [argv…]`. Raises EmulatorError.
+
+    `{python}` stands for this interpreter, `{here}` for the directory of the file.
+    """
     if path is None:
         return ImageMap()
     try:
@@ -50,4 +53,5 @@ def words(path: Path, glob: Any, argv: Any) -> tuple[str, ...]:
     """One entry's argv."""
     if not isinstance(argv, Sequence) or isinstance(argv, str) or not argv:
         raise EmulatorError(f"The image map {path} gives '{glob}' no list of words.")
-    return tuple(str(word).replace("{python}", sys.executable) for word in argv)
+    here = str(path.resolve().parent)
+    return tuple(str(word).replace("{python}", sys.executable).replace("{here}", here) for word in argv)
