@@ -29,6 +29,7 @@ EPOCH = "freshet:epoch"
 FACTS = "freshet:facts"
 FACTS_KEPT = 5_000  # entries; a gap is read back from Postgres
 HEARTBEAT = "freshet:worker:"
+MEMBER = "freshet:member:"
 STOP = "freshet:stop:"
 WAKE = "freshet:wake:"
 
@@ -178,6 +179,19 @@ class Bus:
         """Take a worker's sign of life away at once, when it goes offline in order."""
         with translated():
             self.client.delete(HEARTBEAT + worker)
+
+    def join(self, role: str, name: str, *, expires_s: float) -> list[str]:
+        """Say that this copy of a service is there; all copies that said so within their time."""
+        with translated(), self.client.pipeline(transaction=False) as pipe:
+            pipe.set(f"{MEMBER}{role}:{name}", b"1", px=int(expires_s * 1000))
+            pipe.execute()
+            keys = self.client.scan_iter(match=f"{MEMBER}{role}:*", count=1000)
+            return sorted(key.decode().rpartition(":")[2] for key in keys)
+
+    def leave(self, role: str, name: str) -> None:
+        """This copy goes."""
+        with translated():
+            self.client.delete(f"{MEMBER}{role}:{name}")
 
     def heartbeats(self) -> dict[str, Heartbeat]:
         """The workers that gave a sign of life within its time, by id."""

@@ -79,6 +79,16 @@ class Database:
         with translated():
             return connect(self.url, name=self.name, options=self._options)
 
+    @contextmanager
+    def using(self, session: Session) -> Iterator[Session]:
+        """A dedicated session, with its errors translated; it is closed when the server can't be reached."""
+        try:
+            with translated():
+                yield session
+        except UnreachableError:
+            session.close()
+            raise
+
     def close(self) -> None:
         """End every session. The database may be used again afterwards."""
         pool, self._pool = self._pool, None

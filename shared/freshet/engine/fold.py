@@ -1,0 +1,161 @@
+"""The batch: fold, decide, commit, publish.
+
+Purpose: everything that the inbox holds becomes decisions, in one transaction for many runs. Guarantees: state, items,
+bundles and facts commit together; what is published was committed; a crash in between is repaired from rows. A batch
+that fails with a data error is halved until the culprit stands alone and is parked. Never: a wait.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from freshet.bus import Bus, Message
+from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.domain.model import Workflow
+from freshet.engine.decision import Decision
+from freshet.engine.pace import Pace
+from freshet.engine.run_fold import RunFold
+from freshet.runtime import log
+from freshet.storage.engine_rows import OutcomeRow, Put, RunRow, Taken, TaskRunRow
+from freshet.storage.engine_store import EngineBatch, EngineStore
+
+Definitions = Callable[[str, int], Workflow]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folded:
+    """What a batch did."""
+
+    runs: int = 0
+    outcomes: int = 0
+    bundles: int = 0
+    again: bool = False  # the inbox holds more
+    backlog: frozenset[str] = frozenset()  # queues that got more bundles than they have room for
+
+
+class Folder:
+    """Folds the inbox of partitions."""
+
+    def __init__(
+        self,
+        store: EngineStore,
+        bus: Bus,
+        definitions: Definitions,
+        pace: Pace,
+        *,
+        limit: int = 200,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`definitions` gives a version's workflow; `limit` bounds the reports and requests of one batch."""
+        self._store = store
+        self._bus = bus
+        self._definitions = definitions
+        self._pace = pace
+        self._limit = limit
+        self._draw = draw
+        self._log = log.logger()
+
+    def fold(self, partitions: Sequence[int]) -> Folded:
+        """One batch. Raises UnreachableError; nothing is lost by it."""
+        try:
+            return self._batch(partitions, None)
+        except UnreachableError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a data error or the core's: the culprit is found and parked)
+            self._log.warning("batch_failed", message=f"A batch failed and is halved: {error}")
+            return self._halve(partitions, self._store.runs_in_inbox(partitions, limit=self._limit))
+
+    def _halve(self, partitions: Sequence[int], runs: Sequence[str]) -> Folded:
+        try:
+            return self._batch(partitions, runs)
+        except UnreachableError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            if len(runs) <= 1:
+                return self._park(runs, error)
+            middle = len(runs) // 2
+            self._halve(partitions, runs[:middle])
+            self._halve(partitions, runs[middle:])
+            return Folded(again=True)
+
+    def _park(self, runs: Sequence[str], error: Exception) -> Folded:
+        for run in runs:
+            sentence = error.message if isinstance(error, FreshetError) else f"{type(error).__name__}: {error}"
+            self._log.exception("run_parked", message=f"Run {run} can't be decided: {sentence}", run_id=run)
+            fact = {"type": "freshet.run.failed.v1", "root_task_name": None, "traceparent": None}
+            self._bus.announce(self._store.park(run, sentence, fact))
+        return Folded(again=True)
+
+    def _batch(self, partitions: Sequence[int], runs: Sequence[str] | None) -> Folded:
+        with self._store.batch() as batch:
+            taken = batch.take(partitions, limit=self._limit, runs=runs)
+            if taken is None:
+                return Folded()
+            decision = self._decide(taken, batch)
+            backlog = self._mark_published(decision)
+            put = batch.put(decision.rows(), now=taken.now)
+        self._publish(taken, decision, put)
+        return Folded(
+            runs=len(taken.runs),
+            outcomes=len(taken.outcomes),
+            bundles=len(put.bundles),
+            again=taken.full,
+            backlog=backlog,
+        )
+
+    def _decide(self, taken: Taken, batch: EngineBatch) -> Decision:
+        nodes: dict[str, list[TaskRunRow]] = defaultdict(list)
+        for row in taken.nodes:
+            nodes[row.run_id].append(row)
+        outcomes: dict[str, list[OutcomeRow]] = defaultdict(list)
+        for outcome in taken.outcomes:
+            outcomes[outcome.run_id].append(outcome)
+        decision = Decision()
+        for run in taken.runs:
+            kinds = [kind for run_id, kind in taken.requests if run_id == run.id]
+            fold = self._run_fold(run, nodes[run.id], batch, taken.now)
+            decision.extend(_decide_run(fold, outcomes[run.id], kinds))
+        return decision
+
+    def _run_fold(self, run: RunRow, nodes: Sequence[TaskRunRow], batch: EngineBatch, now: str) -> RunFold:
+        workflow = self._definitions(run.workflow, run.version)
+        return RunFold(run, workflow, nodes, batch=batch, now=now, pace=self._pace, draw=self._draw)
+
+    def _mark_published(self, decision: Decision) -> frozenset[str]:
+        """Say which bundles have room in their queue; the queues for which some have not."""
+        wanted: dict[str, int] = defaultdict(int)
+        for row in decision.bundles():
+            wanted[row["queue"]] += 1
+        room = {queue: self._pace.room(queue, count) for queue, count in wanted.items()}
+        for row in decision.bundles():
+            row["published"] = room[row["queue"]] > 0
+            room[row["queue"]] -= 1
+            if row["published"]:
+                self._pace.published(row["queue"], row["turn"])
+        return frozenset(queue for queue, left in room.items() if left < 0)
+
+    def _publish(self, taken: Taken, decision: Decision, put: Put) -> None:
+        """After the commit. What is lost here is found again: bundles by their age, facts by the recorder's sweep."""
+        if put.bundles:
+            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, queue in put.bundles]))
+        announced = [*taken.announced, *put.announced]
+        if announced:
+            self._bus.announce(announced)
+        if put.released:
+            self._bus.wake_dispatcher(put.released)
+        for worker, bundle in decision.stops:
+            self._bus.request_stop(worker, bundle)
+
+
+def _decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[str]) -> Decision:
+    if "start" in kinds:
+        fold.start()
+    # Reports before a cancel: what was committed wins over what was not.
+    fold.apply(outcomes)
+    if "cancel" in kinds:
+        fold.cancel()
+    fold.settle()
+    return fold.decided()

@@ -1,0 +1,76 @@
+"""What the dispatcher remembers about speed and room: means of tasks, live workers, lengths of queues.
+
+Purpose: bundle sizes and the depth of Redis queues want numbers that need not be exact. Guarantees: forgetting any of
+it costs speed, never correctness. Never: a row.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+from freshet.bus import Heartbeat
+from freshet.storage.engine_rows import TaskRunRow
+
+#: Tasks whose mean is remembered from one run to the next.
+REMEMBERED = 10_000
+
+
+class Pace:
+    """One dispatcher's memory."""
+
+    def __init__(self, *, queue_depth: int, depths: Callable[[Iterable[str]], Mapping[str, int]]) -> None:
+        """`queue_depth`: messages that Redis holds of one queue at most; `depths` asks how many it holds now."""
+        self._queue_depth = queue_depth
+        self._depths = depths
+        self._lengths: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._means: OrderedDict[tuple[str, int, str], float] = OrderedDict()
+        self._serving: Mapping[str, int] = {}
+
+    def mean(self, workflow: str, version: int, row: TaskRunRow) -> tuple[float | None, int]:
+        """Seconds per item and how many items say so; an earlier run of the task counts as one."""
+        key = (workflow, version, row.task)
+        if row.measured:
+            mean = row.busy_s / row.measured
+            self._means[key] = mean
+            self._means.move_to_end(key)
+            if len(self._means) > REMEMBERED:
+                self._means.popitem(last=False)
+            return mean, row.measured
+        remembered = self._means.get(key)
+        return remembered, 0 if remembered is None else 1
+
+    def workers(self, queue: str) -> int:
+        """Live workers that serve a queue; at least 1, for one may be about to start."""
+        return max(1, self._serving.get(queue, 0))
+
+    def see(self, heartbeats: Iterable[Heartbeat]) -> None:
+        """Count who serves what."""
+        serving: dict[str, int] = {}
+        for heartbeat in heartbeats:
+            for queue in heartbeat.queues:
+                serving[queue] = serving.get(queue, 0) + 1
+        self._serving = serving
+
+    def turn(self, queue: str) -> int:
+        """The turn that was last published in a queue: a run that comes later starts there, not at nought."""
+        return self._turns.get(queue, 0)
+
+    def published(self, queue: str, turn: int) -> None:
+        """Remember the turn of what was published."""
+        self._turns[queue] = max(self._turns.get(queue, 0), turn)
+
+    def room(self, queue: str, wanted: int) -> int:
+        """How many of `wanted` messages a queue can take. Asks Redis only when the last known length would not do."""
+        if self._lengths.get(queue, self._queue_depth) + wanted > self._queue_depth:
+            self._lengths.update(self._depths([queue]))
+        return max(0, min(wanted, self._queue_depth - self._lengths.get(queue, 0)))
+
+    def lengths(self, lengths: Mapping[str, int]) -> None:
+        """What Redis answered when messages were put."""
+        self._lengths.update(lengths)
+
+    def forget_lengths(self) -> None:
+        """Redis was emptied."""
+        self._lengths.clear()

@@ -1,0 +1,58 @@
+"""Publishing what waits: backlog to queues, and messages that were lost again.
+
+Purpose: Redis holds about a second of work per queue, the rest stays in Postgres and is taken by priority, turn of the
+run, and age. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
+decision about a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from freshet.bus import Bus, Message
+from freshet.engine.pace import Pace
+from freshet.storage.engine_store import EngineStore
+
+#: Seconds after which a published bundle that nobody has claimed is looked for in its queue.
+LOST_AFTER = 5.0
+#: Messages looked at in one repair of one queue.
+REPAIRED = 1000
+
+
+class Refill:
+    """Keeps queues filled."""
+
+    def __init__(self, store: EngineStore, bus: Bus, pace: Pace, *, queue_depth: int) -> None:
+        self._store = store
+        self._bus = bus
+        self._pace = pace
+        self._depth = queue_depth
+
+    def refill(self, queues: Iterable[str]) -> dict[str, int]:
+        """Publish the next bundles of each queue, as many as there is room for; how many, by queue."""
+        return {queue: self._refill_queue(queue) for queue in sorted(set(queues))}
+
+    def _refill_queue(self, queue: str) -> int:
+        room = self._pace.room(queue, self._depth)
+        if room == 0:
+            return 0
+        published = self._store.publish_backlog(queue, room=room)
+        if published:
+            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, _ in published]))
+            self._pace.published(queue, max(turn for _, turn in published))
+        return len(published)
+
+    def repair(self, queues: Iterable[str]) -> int:
+        """Bundles whose message is in no queue although nobody claimed them join the backlog again; how many."""
+        found = 0
+        for queue in queues:
+            waiting = self._store.published_before(queue, age=LOST_AFTER, limit=REPAIRED)
+            if waiting:
+                lost = set(waiting) - self._bus.queued(queue)
+                found += self._store.unpublish(sorted(lost)) if lost else 0
+        return found
+
+    def after_flush(self) -> int:
+        """Redis was emptied: every message is gone, so every unclaimed bundle joins the backlog; how many."""
+        self._pace.forget_lengths()
+        return self._store.unpublish_all()

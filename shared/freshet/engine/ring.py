@@ -1,0 +1,109 @@
+"""Whatever happens because of time, in one pass.
+
+Purpose: retries that are due, claims past their deadline, dead workers, lost messages, work that another dispatcher
+left lying. Guarantees: an idle installation costs one statement per pass; each thing done leaves a report or a
+message, never a decision. Never: a life cycle; the fold decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freshet.bus import Bus
+from freshet.domain.errors import UnreachableError
+from freshet.engine.pace import Pace
+from freshet.engine.refill import Refill
+from freshet.engine.witness import Judge
+from freshet.runtime import log
+from freshet.storage.engine_rows import Overview
+from freshet.storage.engine_store import EngineStore
+
+#: Bundles that one pass serves of each sort.
+LIMIT = 500
+#: Seconds after which work in another dispatcher's partitions is done by anyone.
+OVERDUE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """What a pass did and saw."""
+
+    overview: Overview
+    partitions: frozenset[int] = frozenset()  # whose inbox has got reports
+    published: int = 0
+    repaired: int = 0
+    dead: tuple[str, ...] = ()
+
+
+class Ring:
+    """Serves what is due."""
+
+    def __init__(self, store: EngineStore, bus: Bus, refill: Refill, pace: Pace, judge: Judge) -> None:
+        self._store = store
+        self._bus = bus
+        self._refill = refill
+        self._pace = pace
+        self._judge = judge
+        self._log = log.logger()
+
+    def ring(self, partitions: frozenset[int]) -> Rung:
+        """One pass. Raises UnreachableError; the judge then waits before it judges again."""
+        try:
+            return self._ring(partitions)
+        except UnreachableError:
+            self._judge.outage()
+            raise
+
+    def _ring(self, partitions: frozenset[int]) -> Rung:
+        repaired = self._after_flush()
+        overview = self._store.overview(sorted(partitions))
+        if overview.idle:
+            return Rung(overview=overview, repaired=repaired)
+        queues = set(overview.backlog)
+        if overview.due_in is not None and overview.due_in <= 0:
+            queues |= set(self._store.release_due(limit=LIMIT))
+        if overview.published:
+            repaired += self._refill.repair(overview.published)
+        expired = self._expire(overview)
+        dead, released = self._bury(overview)
+        published = sum(self._refill.refill(queues).values())
+        return Rung(
+            overview=overview,
+            partitions=frozenset(expired + released),
+            published=published,
+            repaired=repaired,
+            dead=tuple(dead),
+        )
+
+    def _after_flush(self) -> int:
+        if not self._bus.fresh():
+            return 0
+        repaired = self._refill.after_flush()
+        self._log.info(
+            "redis_was_empty", message="Redis was empty: unclaimed bundles are published again.", bundles=repaired
+        )
+        return repaired
+
+    def _expire(self, overview: Overview) -> list[int]:
+        if overview.expiry_in is None or overview.expiry_in > 0:
+            return []
+        expired = self._store.expire_bundles(limit=LIMIT)
+        for _, worker, bundle in expired:
+            if worker is not None:
+                self._bus.request_stop(worker, bundle)
+        return [partition for partition, _, _ in expired]
+
+    def _bury(self, overview: Overview) -> tuple[list[str], list[int]]:
+        heartbeats = self._bus.heartbeats()
+        self._pace.see(heartbeats.values())
+        if not overview.claimed:
+            return [], []
+        claimed = self._store.claimed_workers()
+        suspects = self._judge.suspects(claimed, heartbeats)
+        if not suspects:
+            return [], []
+        dead = self._judge.dead(suspects, self._store.witnessed(suspects))
+        if not dead:
+            return [], []
+        self._log.warning("workers_lost", message=f"Lost: {', '.join(dead)}. Their work is queued again.", workers=dead)
+        return dead, self._store.release_workers(dead)

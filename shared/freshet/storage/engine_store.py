@@ -1,0 +1,254 @@
+"""The dispatcher's verbs. Each is one transaction.
+
+Purpose: fold a batch, publish a backlog, serve what is due, take back what is lost. Guarantees: state, effects and
+facts of a batch commit together or not at all; a bundle that is ended here leaves a report in the same transaction;
+sessions bound their lock waits and idle transactions, so that a frozen dispatcher stalls nobody for long. Never: a
+decision; it stores what the core answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import orjson
+from psycopg.types.json import Jsonb
+
+from freshet.storage.database import Database, Row, Session
+from freshet.storage.engine_rows import OutcomeRow, Overview, Put, RunRow, Taken, TaskRunRow, read
+from freshet.storage.statements import statement
+
+#: libpq options of every dispatcher session.
+OPTIONS = "-c lock_timeout=1s -c idle_in_transaction_session_timeout=3s"
+
+
+class EngineBatch:
+    """One open transaction of a fold: takes, expands, puts."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def take(self, partitions: Sequence[int], *, limit: int, runs: Sequence[str] | None = None) -> Taken | None:
+        """Lock runs, fold their reports, load what a decision needs; None when the inbox is empty."""
+        taken = self._value("TakeInbox", partitions=list(partitions), limit=limit, runs=_list(runs))
+        return None if taken is None else _taken(taken)
+
+    def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
+        """Make pending TaskRuns: `{run_id, scope, index_path, task, kind, parents}` each."""
+        return _nodes(self._value("OpenScope", rows=Jsonb(rows)))
+
+    def copy_tasks(self, run: str, old: str, again: Sequence[str]) -> list[TaskRunRow]:
+        """Copy what a rerun does not run again; the copies of the run's own scope."""
+        return _nodes(self._value("CopyTasks", run=run, old=old, again=list(again)))
+
+    def open_elements(
+        self, task_run: int, *, first: int, count: int, tasks: Sequence[Mapping[str, Any]]
+    ) -> list[TaskRunRow]:
+        """Open elements of a nested map: `{task, kind, parents}` for each inner task."""
+        return _nodes(self._value("OpenElements", task_run=task_run, first=first, count=count, tasks=Jsonb(tasks)))
+
+    def expand_result(
+        self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Make a map's width known from another task's result: `{total, source_kind}`, or `{got, value}` if it can't."""
+        expanded: Mapping[str, Any] = self._value(
+            "ExpandResult", task_run=task_run, run=run, task=task, index_path=index_path, fields=list(fields)
+        )
+        return expanded
+
+    def expand_value(self, task_run: int, value: Any) -> Mapping[str, Any]:
+        """The same from a value in hand."""
+        expanded: Mapping[str, Any] = self._value("ExpandValue", task_run=task_run, value=Jsonb(value))
+        return expanded
+
+    def result_of(self, run: str, task: str, index_path: str) -> Any:
+        """A plain task's result, None when it has none."""
+        return self._value("ResultOf", run=run, task=task, index_path=index_path)
+
+    def element_value(self, item: int) -> Any:
+        """The value of an element or an item."""
+        return self._value("ElementValue", item=item)
+
+    def cancel_bundles(self, run: str, *, spared: Sequence[str]) -> list[tuple[str | None, int]]:
+        """End all that a run has in flight but for the spared tasks; (worker, bundle) of each."""
+        rows = self._session.execute(statement("CancelBundles"), {"run": run, "spared": list(spared)}).fetchall()
+        return [(row["worker"], row["bundle_id"]) for row in rows]
+
+    def put(self, decision: Mapping[str, Sequence[Mapping[str, Any]]], *, now: str) -> Put:
+        """Write a decision (see functions/engine_put.sql for its shape)."""
+        filled = {name: rows for name, rows in decision.items() if rows}
+        if not filled:
+            return Put()
+        done = self._value("PutDecision", decision=Jsonb(filled), now=now)
+        return Put(
+            bundles=[(bundle, queue) for bundle, queue in done["bundles"]],
+            announced=_announced(done["announced"]),
+            released=done["released"],
+        )
+
+    def _value(self, name: str, **parameters: Any) -> Any:
+        row = self._session.execute(statement(name), parameters).fetchone()
+        return None if row is None else next(iter(row.values()))
+
+
+class EngineStore:
+    """What a dispatcher does to the tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def batch(self) -> Iterator[EngineBatch]:
+        """One transaction of a fold. Raises DataError for a bad row, UnreachableError for everything that may pass."""
+        with self._database.transaction() as session:
+            yield EngineBatch(session)
+
+    def runs_in_inbox(self, partitions: Sequence[int], *, limit: int) -> list[str]:
+        """Ids of the runs that wait in the inbox, oldest first: for halving a batch that failed."""
+        rows = self._database.rows("RunsInInbox", {"partitions": list(partitions), "limit": limit})
+        return [str(row["run_id"]) for row in rows]
+
+    def park(self, run: str, error: str, fact: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+        """End a run that can't be decided as failed, class internal. `fact` is completed and announced."""
+        with self._database.transaction() as session:
+            row = session.execute(statement("ParkRun"), {"run": run, "error": error}).fetchone()
+            if row is None:
+                return []
+            body = [{**fact, **_texts(row), "run_id": run}]
+            announced = session.execute(statement("AnnounceFact"), {"run": run, "body": Jsonb(body)}).fetchone()
+        return _announced([[announced["id"], orjson.dumps(body)]]) if announced else []
+
+    def overview(self, partitions: Sequence[int]) -> Overview:
+        """What waits, and until when: the only statement of an idle dispatcher."""
+        row = self._database.row("Overview", {"partitions": list(partitions)}) or {}
+        now = row["now"]
+        return Overview(
+            due_in=_seconds(row["next_due"], now),
+            expiry_in=_seconds(row["next_expiry"], now),
+            claimed=row["claimed"],
+            own_age=_age(row["oldest_report"], now),
+            age=_age(row["oldest"], now),
+            backlog=row["backlog"],
+            published=row["published"],
+        )
+
+    def release_due(self, *, limit: int) -> list[str]:
+        """Bundles whose delay is over join the backlog; their queues, one entry for each."""
+        return [row["queue"] for row in self._database.rows("ReleaseDue", {"limit": limit})]
+
+    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int]]:
+        """Mark the next bundles of a queue as published: (id, turn), by priority, turn of the run, and age."""
+        rows = self._database.rows("PublishBacklog", {"queue": queue, "room": room})
+        return sorted((row["id"], row["turn"]) for row in rows)
+
+    def unpublish_all(self) -> int:
+        """After a flush: every bundle that nobody holds joins the backlog again; how many."""
+        return self._database.run("UnpublishAll")
+
+    def published_before(self, queue: str, *, age: float, limit: int) -> list[int]:
+        """Bundles published more than `age` seconds ago that nobody has claimed."""
+        parameters = {"queue": queue, "age": age, "limit": limit}
+        return [row["id"] for row in self._database.rows("PublishedBundles", parameters)]
+
+    def unpublish(self, bundles: Sequence[int]) -> int:
+        """Bundles whose message is lost join the backlog again; how many."""
+        return self._database.run("UnpublishBundles", {"ids": list(bundles)})
+
+    def expire_bundles(self, *, limit: int) -> list[tuple[int, str | None, int]]:
+        """End claims that are past their deadline: (partition, worker, bundle) of each."""
+        rows = self._database.rows("ExpireBundles", {"limit": limit})
+        return [(row["partition"], row["worker"], row["bundle_id"]) for row in rows]
+
+    def claimed_workers(self) -> list[str]:
+        """Workers that hold bundles now."""
+        return [row["id"] for row in self._database.rows("ClaimedWorkers")]
+
+    def witnessed(self, workers: Sequence[str]) -> set[str]:
+        """Of these workers, those whose Postgres session still holds their advisory lock."""
+        return {row["id"] for row in self._database.rows("WitnessedWorkers", {"workers": list(workers)})}
+
+    def release_workers(self, workers: Sequence[str]) -> list[int]:
+        """Take back what dead workers hold; the partitions that now have reports to fold."""
+        return [row["partition"] for row in self._database.rows("ReleaseWorkers", {"workers": list(workers)})]
+
+
+class PartitionLocks:
+    """Session locks on partitions: a preference for who works where, held on a session of its own."""
+
+    CLASS = 7235
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._session: Session | None = None
+        self.held: frozenset[int] = frozenset()
+
+    def take(self, partitions: Sequence[int]) -> frozenset[int]:
+        """Try to lock these partitions, never waiting; all that are held now."""
+        if self._session is None or self._session.closed:
+            self._session, self.held = self._database.dedicated(), frozenset()
+        rows = self._run("TakePartitions", sorted(set(partitions) - self.held))
+        self.held |= {row["partition"] for row in rows}
+        return self.held
+
+    def release(self, partitions: Sequence[int]) -> None:
+        """Give partitions up to another dispatcher."""
+        if self._session is not None:
+            self._run("ReleasePartitions", sorted(set(partitions) & self.held))
+        self.held -= set(partitions)
+
+    def close(self) -> None:
+        """Give all up."""
+        session, self._session, self.held = self._session, None, frozenset()
+        if session is not None:
+            session.close()
+
+    def _run(self, name: str, partitions: Sequence[int]) -> list[Row]:
+        if not partitions or self._session is None:
+            return []
+        with self._database.using(self._session) as session:
+            return session.execute(statement(name), {"class": self.CLASS, "partitions": list(partitions)}).fetchall()
+
+
+def _taken(taken: Mapping[str, Any]) -> Taken:
+    return Taken(
+        now=taken["now"],
+        requests=[(request["run_id"], request["kind"]) for request in taken["requests"]],
+        outcomes=[read(OutcomeRow, row) for row in taken["outcomes"]],
+        announced=_announced(taken["announced"]),
+        full=taken["full"],
+        runs=[read(RunRow, row) for row in taken["runs"]],
+        nodes=_nodes(taken["nodes"]),
+    )
+
+
+def _nodes(rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
+    return [read(TaskRunRow, row) for row in rows]
+
+
+def _announced(rows: Sequence[Sequence[Any]]) -> list[tuple[int, bytes]]:
+    return [(outbox, body if isinstance(body, bytes) else body.encode()) for outbox, body in rows]
+
+
+def _list(values: Sequence[str] | None) -> list[str] | None:
+    return None if values is None else list(values)
+
+
+def _seconds(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else (moment - now).total_seconds()
+
+
+def _age(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else (now - moment).total_seconds()
+
+
+def _texts(row: Row) -> dict[str, Any]:
+    """Times and ids as the facts write them."""
+    return {
+        name: value if value is None or isinstance(value, int | dict) else _text(value) for name, value in row.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
