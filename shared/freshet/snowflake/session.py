@@ -1,0 +1,90 @@
+"""One connection to Snowflake, opened at the first statement and again after it was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from freshet.snowflake.errors import SESSION_ENDED, SnowflakeLoginRefusedError, SnowflakeUnreachableError, classify
+from freshet.snowflake.rows import Row
+from freshet.snowflake.settings import SnowflakeSettings
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+
+Parameters = Sequence[Any] | dict[str, Any] | None
+
+log = structlog.get_logger()
+
+
+class SnowflakeSession:
+    """Runs statements, one at a time: a lock makes it safe to share between threads, not between processes.
+
+    A thread that must not wait for another one's long statement takes a session of its own. A statement refused
+    because the session had ended is run again in a new one, which is safe: it never ran. After a network error
+    nobody knows whether it ran, so that is the caller's to decide; the next statement connects anew.
+    """
+
+    def __init__(self, settings: SnowflakeSettings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._connection: SnowflakeConnection | None = None
+
+    def execute(self, sql: str, parameters: Parameters = None) -> list[Row]:
+        """All rows of one statement, by lower-case column name.
+
+        `parameters` are bound by the client (`%s` or `%(name)s`); without them a `%` is just a `%`.
+        Raises SnowflakeRefusedError and its kind, or SnowflakeUnreachableError.
+        """
+        with self._lock:
+            try:
+                return self._run(sql, parameters)
+            except SnowflakeUnreachableError as error:
+                self._drop()
+                if error.errno not in SESSION_ENDED:
+                    raise
+            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
+            return self._run(sql, parameters)
+
+    def close(self) -> None:
+        """Log out, if connected. The session may be used again afterwards."""
+        with self._lock:
+            self._drop()
+
+    def _run(self, sql: str, parameters: Parameters) -> list[Row]:
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                names = [str(column[0]).lower() for column in cursor.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except Exception as error:
+            raise classify(error) from error
+
+    def _connect(self) -> SnowflakeConnection:
+        if self._connection is not None:
+            return self._connection
+        # Here, because it takes half a second and most processes never need it.
+        from snowflake import connector
+
+        try:
+            arguments = self.settings.connect_arguments(connector.__version__)
+        except OSError as error:
+            raise SnowflakeLoginRefusedError(f"The token file can't be read: {error}") from error
+        try:
+            self._connection = connector.connect(**arguments)
+        except Exception as error:
+            raise classify(error) from error
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        # The logout is a courtesy: on a dead network or in an ended session it fails, and nothing is lost by that.
+        with contextlib.suppress(Exception):
+            connection.close(retry=False)

@@ -1,0 +1,56 @@
+"""How to reach Snowflake; callers read it from their own settings (`FRESHET_SNOWFLAKE_*`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnowflakeSettings:
+    """Where and as whom. `database` and `schema` are where jobs live.
+
+    `host`, `port` and `protocol` are only needed for an emulator, or inside SPCS (host). Credentials: a password; or
+    `authenticator` with what it needs (`token`, `token_file_path`, `private_key_file`). A token file is read anew at
+    every connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`. Times are seconds.
+    """
+
+    account: str
+    database: str
+    schema: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    role: str | None = None
+    warehouse: str | None = None
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    authenticator: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file_path: str | None = None
+    private_key: bytes | None = field(default=None, repr=False)
+    private_key_file: str | None = None
+    private_key_file_pwd: str | None = field(default=None, repr=False)
+    login_timeout: int = 20
+    network_timeout: int = 30
+
+    def connect_arguments(self, connector_version: str) -> dict[str, Any]:
+        """The keyword arguments of `snowflake.connector.connect` for this version of the connector.
+
+        Connector 5 warns unless it is told about keep-alive detection (seen with 5.2.0); 4.8 does not know the word.
+        """
+        names = [name for name in self.__slots__ if name != "token_file_path"]
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.token_file_path is not None:
+            given["token"] = read_token(self.token_file_path)
+        given["application"] = "Freshet"
+        given["session_parameters"] = {"QUERY_TAG": "freshet"}
+        if int(connector_version.split(".", maxsplit=1)[0]) >= 5:
+            given["enable_server_session_keep_alive_auto_detection"] = False
+        return given
+
+
+def read_token(path: str) -> str:
+    """The token in a file. Raises OSError."""
+    return Path(path).read_text(encoding="utf-8").strip()
