@@ -1,0 +1,1 @@
+"""Committed facts into logging tables and metrics."""

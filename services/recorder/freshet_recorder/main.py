@@ -1,0 +1,89 @@
+"""The recorder: committed facts into logging tables and metrics.
+
+Purpose: wiring and settings; the passes are `freshet.recording`. Guarantee: many may run, they share one consumer
+group. Never: work of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from freshet.bus import Bus, FactReader
+from freshet.recording import Measures, Recorder, RetentionPass, observe_levels
+from freshet.recording.retention import EVERY
+from freshet.runtime import log
+from freshet.runtime.service import Once, PassResult, run_service
+from freshet.runtime.settings import RecorderSettings, load
+from freshet.storage.database import Database
+from freshet.storage.gauges import Gauges
+from freshet.storage.record import Recording
+from freshet.storage.retention import Retention
+from freshet.telemetry import BOUNDS, Telemetry
+from freshet.telemetry.trace import configured
+
+GROUP = "recorder"
+
+
+def main() -> int:
+    """Run until a signal; the exit code."""
+    settings = load(RecorderSettings)
+    log.configure("recorder", settings.log_level)
+    database = Database(settings.database_url.get_secret_value(), name="recorder", sessions=3)
+    redis_url = settings.redis_url.get_secret_value()
+    bus = Bus(redis_url, name="freshet recorder")
+    reader = FactReader(redis_url, group=GROUP, consumer=f"{socket.gethostname()}-{os.getpid()}")
+    telemetry = Telemetry("recorder")
+    spans = configured(telemetry.resource)
+    gauges = Gauges(database)
+    observe_levels(telemetry, beats=bus.heartbeats, queues=gauges.queues, runs=gauges.runs)
+    recorder = Recorder(
+        reader=reader,
+        store=Recording(database, bounds=BOUNDS, spans=spans is not None),
+        measures=Measures(telemetry, spans),
+    )
+    retention = RetentionPass(Retention(database), days=settings.retention)
+    try:
+        return run_service(
+            "recorder",
+            {"record": recording(recorder), "retention": keeping(retention)},
+            metrics=telemetry.exposition,
+            health_host=settings.health_host,
+            health_port=settings.health_port,
+        )
+    finally:
+        telemetry.close()
+        if spans is not None:
+            spans.close()
+        reader.close()
+        bus.close()
+        database.close()
+
+
+def recording(recorder: Recorder) -> Once:
+    """The pass of the record loop, which waits on the stream itself."""
+
+    def once() -> PassResult:
+        return PassResult(did=recorder.record_batch().entries)
+
+    return once
+
+
+def keeping(retention: RetentionPass) -> Once:
+    """The pass of the retention loop."""
+    logger = log.logger(loop="retention")
+
+    def once() -> PassResult:
+        pruned = retention.once()
+        if pruned.made or pruned.dropped or pruned.rows:
+            logger.info(
+                "log_kept",
+                message="The log's partitions were looked after.",
+                made=pruned.made,
+                dropped=pruned.dropped,
+                rows=pruned.rows,
+                runs=pruned.runs,
+            )
+        return PassResult(did=pruned.made + pruned.dropped + pruned.rows, wait=EVERY)
+
+    return once

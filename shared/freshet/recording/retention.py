@@ -1,0 +1,73 @@
+"""Retention: the log's next days are there before they begin, its old days go, and so do old runs.
+
+Purpose: one pass, called at most once an hour. Guarantees: one recorder at a time does it; every step is short and
+bounded, so a recorder that stops in the middle has done what it has done. Never: a run whose rerun is younger, or a
+run that has not ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from freshet.domain.errors import UnreachableError
+from freshet.runtime import log
+from freshet.storage.retention import Retention
+
+#: Seconds between two passes.
+EVERY = 3600.0
+#: Days made ahead. One would do while a recorder runs; the rest is for when none does.
+AHEAD = 3
+#: Rows that one delete takes, and runs that one pass forgets.
+CHUNK = 10_000
+RUNS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """What one pass made and removed."""
+
+    made: int = 0  # partitions
+    dropped: int = 0  # partitions
+    rows: int = 0  # of DEFAULT partitions and of the engine's tables
+    runs: int = 0
+
+
+class RetentionPass:
+    """Keeps the log and the engine's history as long as asked for."""
+
+    def __init__(self, store: Retention, *, days: int) -> None:
+        """`days` of log and of ended runs are kept, today's not counted."""
+        self._store = store
+        self._days = days
+        self._log = log.logger(loop="retention")
+
+    def once(self) -> Pruned:
+        """Do what is due; nothing if another recorder is at it."""
+        with self._store.alone() as alone:
+            if not alone:
+                return Pruned()
+            made = sum(self._store.make(parent, day) for parent, day in self._store.missing(ahead=AHEAD))
+            dropped = sum(self._dropped(partition) for partition in self._store.old(days=self._days))
+            rows = _until_done(partial(self._store.prune_defaults, days=self._days, limit=CHUNK))
+            runs = self._store.runs(days=self._days, limit=RUNS)
+            for run in runs:
+                rows += _until_done(partial(self._store.prune_run, run, limit=CHUNK))
+        return Pruned(made=made, dropped=dropped, rows=rows, runs=len(runs))
+
+    def _dropped(self, partition: str) -> bool:
+        try:
+            self._store.drop(partition)
+        except UnreachableError as error:
+            # Somebody reads it, most likely. If it is Postgres that is away, the next statement says so.
+            self._log.warning("partition_kept", message=f"{partition} stays for now: {error.message}")
+            return False
+        return True
+
+
+def _until_done(step: Callable[[], int]) -> int:
+    total = 0
+    while (gone := step()) > 0:
+        total += gone
+    return total
