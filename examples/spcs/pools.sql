@@ -1,0 +1,3 @@
+-- The two compute pools that jobconfig.json names. On a real account an admin runs this once.
+CREATE COMPUTE POOL IF NOT EXISTS PR_STD_POOL_XS MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS;
+CREATE COMPUTE POOL IF NOT EXISTS PR_STD_POOL_S MIN_NODES = 1 MAX_NODES = 2 INSTANCE_FAMILY = CPU_X64_S;
