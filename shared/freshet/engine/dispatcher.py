@@ -113,19 +113,13 @@ class Dispatcher:
         """Take a fair share of the partitions: all of them when alone."""
         if self._clock() < self._next_share:
             return
+        self._locks.check()
         others = self._bus.join("dispatcher", self._name, expires_s=3 * SHARE_EVERY)
         fair = -(-len(PARTITIONS) // max(1, len(others)))
         held = self._locks.held
         if len(held) > fair:
             self._locks.release(sorted(held)[fair:])
         elif len(held) < fair:
-            self._take(fair - len(held))
+            self._locks.take(PARTITIONS, wanted=fair - len(held))
+            self._pending = self._pending or self._locks.held != held
         self._next_share = self._clock() + SHARE_EVERY
-
-    def _take(self, wanted: int) -> None:
-        before = self._locks.held
-        free = [partition for partition in PARTITIONS if partition not in before]
-        for partition in free:
-            if len(self._locks.held) - len(before) < wanted:
-                self._locks.take([partition])
-        self._pending = self._pending or self._locks.held != before

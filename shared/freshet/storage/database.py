@@ -89,6 +89,15 @@ class Database:
             session.close()
             raise
 
+    @staticmethod
+    def alive(session: Session) -> bool:
+        """Whether a dedicated session is still there, as far as its socket tells: no round trip."""
+        try:
+            check_alive(session)
+        except psycopg.Error:
+            session.close()
+        return not session.closed
+
     def close(self) -> None:
         """End every session. The database may be used again afterwards."""
         pool, self._pool = self._pool, None

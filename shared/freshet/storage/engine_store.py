@@ -184,11 +184,11 @@ class PartitionLocks:
         self._session: Session | None = None
         self.held: frozenset[int] = frozenset()
 
-    def take(self, partitions: Sequence[int]) -> frozenset[int]:
-        """Try to lock these partitions, never waiting; all that are held now."""
+    def take(self, partitions: Sequence[int], *, wanted: int) -> frozenset[int]:
+        """Try to lock as many of these partitions as are wanted, never waiting; all that are held now."""
         if self._session is None or self._session.closed:
             self._session, self.held = self._database.dedicated(), frozenset()
-        rows = self._run("TakePartitions", sorted(set(partitions) - self.held))
+        rows = self._run("TakePartitions", sorted(set(partitions) - self.held), wanted=wanted)
         self.held |= {row["partition"] for row in rows}
         return self.held
 
@@ -204,11 +204,17 @@ class PartitionLocks:
         if session is not None:
             session.close()
 
-    def _run(self, name: str, partitions: Sequence[int]) -> list[Row]:
+    def check(self) -> None:
+        """Notice that the session, and with it every lock, is gone; costs no statement."""
+        if self._session is not None and not self._database.alive(self._session):
+            self.close()
+
+    def _run(self, name: str, partitions: Sequence[int], **more: int) -> list[Row]:
         if not partitions or self._session is None:
             return []
         with self._database.using(self._session) as session:
-            return session.execute(statement(name), {"class": self.CLASS, "partitions": list(partitions)}).fetchall()
+            parameters = {"class": self.CLASS, "partitions": list(partitions), **more}
+            return session.execute(statement(name), parameters).fetchall()
 
 
 def _taken(taken: Mapping[str, Any]) -> Taken:

@@ -162,6 +162,7 @@ where w.id = any (%(workers)s::text[])
 -- name: TakePartitions
 -- Session locks of the partitions asked for; those that were free are ours now.
 select p::smallint as partition from unnest(%(partitions)s::int[]) as p where pg_try_advisory_lock(%(class)s, p)
+limit %(wanted)s
 
 -- name: ReleasePartitions
 select pg_advisory_unlock(%(class)s, p) from unnest(%(partitions)s::int[]) as p

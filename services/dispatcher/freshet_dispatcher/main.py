@@ -1,0 +1,71 @@
+"""The dispatcher's wiring: settings in, one loop out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from freshet.bus import Bus
+from freshet.definition import compile_workflow
+from freshet.domain.model import Workflow
+from freshet.engine.dispatcher import Dispatcher
+from freshet.engine.fold import Folder
+from freshet.engine.pace import Pace
+from freshet.engine.refill import Refill
+from freshet.engine.ring import Ring
+from freshet.engine.witness import Judge, Patience
+from freshet.runtime import log
+from freshet.runtime.service import PassResult, run_service
+from freshet.runtime.settings import DispatcherSettings, load
+from freshet.storage.database import Database
+from freshet.storage.definitions import Definitions
+from freshet.storage.engine_store import OPTIONS, EngineStore, PartitionLocks
+
+
+class Versions:
+    """Compiled definitions; a version never changes, so it is compiled once."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._known: dict[tuple[str, int], Workflow] = {}
+
+    def __call__(self, name: str, version: int) -> Workflow:
+        """One version's workflow."""
+        if (name, version) not in self._known:
+            self._known[name, version] = compile_workflow(self._definitions.get(name, version)["document"])
+        return self._known[name, version]
+
+
+def build(settings: DispatcherSettings, *, name: str) -> Dispatcher:
+    """A dispatcher from its settings. Connects at its first step."""
+    database = Database(settings.database_url.get_secret_value(), name="dispatcher", options=OPTIONS)
+    bus = Bus(settings.redis_url.get_secret_value(), name="freshet-dispatcher")
+    store = EngineStore(database)
+    pace = Pace(queue_depth=settings.queue_depth, depths=bus.depths)
+    refill = Refill(store, bus, pace, queue_depth=settings.queue_depth)
+    patience = Patience(dead_after=settings.dead_after, lease=settings.lease, grace=settings.grace_after_outage)
+    return Dispatcher(
+        name=name,
+        bus=bus,
+        folder=Folder(store, bus, Versions(Definitions(database)), pace, limit=settings.batch),
+        refill=refill,
+        ring=Ring(store, bus, refill, pace, Judge(patience=patience, clock=time.monotonic)),
+        locks=PartitionLocks(database),
+        clock=time.monotonic,
+    )
+
+
+def main() -> int:
+    """Run until a signal; the exit code."""
+    settings = load(DispatcherSettings)
+    log.configure("dispatcher", settings.log_level)
+    dispatcher = build(settings, name=f"{socket.gethostname()}-{os.getpid()}")
+
+    def once() -> PassResult:
+        step = dispatcher.step()
+        return PassResult(did=step.folded.runs if step.folded else 0)
+
+    code = run_service("dispatcher", once, health_host=settings.health_host, health_port=settings.health_port)
+    dispatcher.close()
+    return code
