@@ -1,0 +1,1 @@
+"""Sample workflows; importable as `examples.…` when the clone is the working directory."""
