@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from freshet.cli.failures import StartError
 from freshet.domain.errors import FreshetError
 from freshet.runtime.child import Child, Program, last_lines
 from freshet.runtime.clock import Clock
@@ -20,10 +21,6 @@ from freshet.runtime.service import PassResult, backoff
 STEADY = 10.0  # seconds of running after which earlier failures are forgotten
 PROBE = 0.02  # seconds between two looks at whether a starting program serves
 WRONG_SETTING = 2  # the exit code of a service that refuses its settings
-
-
-class StartError(FreshetError):
-    """A service could not be started."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -20,7 +20,8 @@ from types import FrameType
 
 from freshet.cli import connection, programs
 from freshet.cli.connection import Connection
-from freshet.cli.supervisor import StartError, Supervisor, failure
+from freshet.cli.failures import StartError
+from freshet.cli.supervisor import Supervisor, failure
 from freshet.domain.errors import DefinitionError
 from freshet.runtime.child import Program
 from freshet.runtime.clock import Clock, SystemClock
