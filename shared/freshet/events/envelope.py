@@ -1,7 +1,7 @@
 """CloudEvents 1.0: our facts as events, and other systems' events as values.
 
 Purpose: the only place that reads and writes the JSON of events (https://github.com/cloudevents/spec, v1.0.2).
-Guarantees: the same fact always makes the same id; what is parsed is fit to be stored, or refused with a pointer and a sentence.
+Guarantees: the same fact always makes the same id; what is parsed can be stored, or is refused with a pointer.
 Never: a look at what an event means.
 """
 

@@ -79,9 +79,11 @@ where t.run_id = %(run)s and t.index_path = '' and strpos(t.task, '.') = 0 and t
 -- The results of a narrow map in the order of its items; null where there is none.
 select
     jsonb_agg(
-        case when i.row_count is null then i.result else (
-            select coalesce(jsonb_agg(v.value order by v.idx), '[]') from engine.value as v where v.source = i.id
-        ) end
+        case
+            when i.row_count is null then i.result
+            when i.row_count = 0 then '[]'
+            else (select jsonb_agg(v.value order by v.idx) from engine.value as v where v.source = i.id)
+        end
         order by n
     ) as result
 from generate_series(0, %(total)s::bigint - 1) as n

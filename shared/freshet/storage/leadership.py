@@ -1,0 +1,51 @@
+"""Who of several copies of a service is at work: a session advisory lock.
+
+Purpose: one works, the others stand by. Guarantees: nobody waits inside the database (a waiting session would hold the
+vacuum horizon); the lock goes with its holder's session. Never: the only guard; row locks and unique keys stay.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from freshet.domain.errors import UnreachableError
+from freshet.storage.database import Database, Session, check_alive, translated
+from freshet.storage.statements import statement
+
+#: The lock of each service that has one leader. Any constants will do, as long as they differ.
+SCHEDULER = 7_235_421_907_011
+
+
+class Leadership:
+    """One candidate. Not for use by several threads."""
+
+    def __init__(self, database: Database, key: int) -> None:
+        self._database = database
+        self._key = key
+        self._session: Session | None = None
+        self.leads = False
+
+    def campaign(self) -> bool:
+        """Whether this candidate leads now. Costs a statement only while it does not. Raises UnreachableError."""
+        try:
+            with translated():
+                return self._campaign()
+        except UnreachableError:
+            self.resign()
+            raise
+
+    def resign(self) -> None:
+        """Let the lock go, with its session."""
+        session, self._session, self.leads = self._session, None, False
+        if session is not None:
+            with suppress(UnreachableError), translated():
+                session.close()
+
+    def _campaign(self) -> bool:
+        if self._session is None:
+            self._session = self._database.dedicated()
+        check_alive(self._session)
+        if not self.leads:
+            row = self._session.execute(statement("LeadershipTry"), {"key": self._key}).fetchone()
+            self.leads = bool(row and row["held"])
+        return self.leads
