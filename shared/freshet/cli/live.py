@@ -61,8 +61,13 @@ class Lines:
             self._before[run["run_id"]] = run
 
 
-def follow(client: Client, run_ids: Sequence[str], view: View) -> list[Run]:
-    """Look at the runs until all are recorded; returns their last state. Raises what the client raises."""
+def follow(
+    client: Client, run_ids: Sequence[str], view: View, *, meanwhile: Callable[[], None] = lambda: None
+) -> list[Run]:
+    """Look at the runs until all are recorded; returns their last state.
+
+    `meanwhile` is called between two looks. Raises what it and the client raise.
+    """
     wake = threading.Event()
     for run_id in run_ids:
         threading.Thread(target=_listen, args=(client, run_id, wake), daemon=True, name="feed").start()
@@ -75,6 +80,7 @@ def follow(client: Client, run_ids: Sequence[str], view: View) -> list[Run]:
                 known[run_id] = client.get("runs", run_id)
         runs = [known[run_id] for run_id in run_ids]
         view.show(runs)
+        meanwhile()
         if all(run.get("recorded") for run in runs):
             return runs
         ended = all(run["state"] in drawing.FINAL for run in runs)

@@ -23,65 +23,64 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # Rich would double the time of --help
 )
 worker = typer.Typer(invoke_without_command=True, help="Run a worker in the foreground, or kill one.")
 token = typer.Typer(no_args_is_help=True, help="Bearer tokens of the api.")
 
-STARTING, DEFINING, RUNNING, WATCHING, SERVING = "Start", "Workflows", "Runs", "Watch", "Services"
 
-app.command(rich_help_panel=STARTING)(foreground.demo)
-app.command(rich_help_panel=STARTING)(foreground.up)
-app.command(rich_help_panel=STARTING)(foreground.migrate)
-app.add_typer(token, name="token", rich_help_panel=STARTING)
+app.command()(foreground.demo)
+app.command()(foreground.up)
+app.command()(foreground.migrate)
+app.add_typer(token, name="token")
 token.command("create")(foreground.create_token)
 token.callback()(lambda: None)
 
-app.command(rich_help_panel=DEFINING)(changing.apply)
-app.command("import-jobconfig", rich_help_panel=DEFINING)(changing.import_jobconfig)
-app.command(rich_help_panel=DEFINING)(reading.workflows)
-app.command(rich_help_panel=DEFINING)(changing.pause)
-app.command(rich_help_panel=DEFINING)(changing.resume)
-app.command(rich_help_panel=DEFINING)(changing.delete)
+app.command()(changing.apply)
+app.command("import-jobconfig")(changing.import_jobconfig)
+app.command()(reading.workflows)
+app.command()(changing.pause)
+app.command()(changing.resume)
+app.command()(changing.delete)
 
-app.command(rich_help_panel=RUNNING)(changing.run)
-app.command(rich_help_panel=RUNNING)(changing.cancel)
-app.command(rich_help_panel=RUNNING)(changing.rerun)
-app.command(rich_help_panel=RUNNING)(changing.backfill)
-app.command(rich_help_panel=RUNNING)(changing.publish)
+app.command()(changing.run)
+app.command()(changing.cancel)
+app.command()(changing.rerun)
+app.command()(changing.backfill)
+app.command()(changing.publish)
 
-app.command(rich_help_panel=WATCHING)(reading.runs)
-app.command(rich_help_panel=WATCHING)(reading.show)
-app.command(rich_help_panel=WATCHING)(reading.logs)
-app.command(rich_help_panel=WATCHING)(reading.queues)
-app.command(rich_help_panel=WATCHING)(reading.workers)
+app.command()(reading.runs)
+app.command()(reading.show)
+app.command()(reading.logs)
+app.command()(reading.queues)
+app.command()(reading.workers)
 
 
-@app.command(rich_help_panel=SERVING)
+@app.command()
 def api(processes: foreground.Processes = None) -> None:
     """Run the api in the foreground."""
     foreground.serve_with_code("api", processes, None)
 
 
-@app.command(rich_help_panel=SERVING)
+@app.command()
 def scheduler() -> None:
     """Run a scheduler in the foreground."""
     foreground.serve("scheduler", [])
 
 
-@app.command(rich_help_panel=SERVING)
+@app.command()
 def dispatcher() -> None:
     """Run a dispatcher in the foreground."""
     foreground.serve("dispatcher", [])
 
 
-@app.command(rich_help_panel=SERVING)
+@app.command()
 def recorder() -> None:
     """Run a recorder in the foreground."""
     foreground.serve("recorder", [])
 
 
-@app.command(rich_help_panel=SERVING, context_settings=ARGUMENTS, add_help_option=False)
+@app.command(context_settings=ARGUMENTS, add_help_option=False)
 def emulator(context: typer.Context) -> None:
     """Run the local Snowflake in the foreground."""
     foreground.serve("emulator", context.args)
@@ -97,7 +96,7 @@ def run_worker(
 
 
 worker.command("kill")(changing.kill_worker)
-app.add_typer(worker, name="worker", rich_help_panel=SERVING)
+app.add_typer(worker, name="worker")
 
 
 def version(*, wanted: bool) -> None:

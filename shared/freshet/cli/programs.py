@@ -17,7 +17,7 @@ from pathlib import Path
 
 from freshet.runtime.child import Command
 
-USER_CODE = frozenset({"api", "worker"})  # they import the modules of --processes
+USER_CODE = frozenset({"worker"})  # as the api, they import the modules of --processes
 LOCAL = "127.0.0.1"
 
 
@@ -46,6 +46,7 @@ class Service:
 
     name: str
     env: Callable[[], Mapping[str, str]]
+    code: Path  # the directory that user code is imported from
     port: int = 0  # of its readyz; 0 until started
 
     @property
@@ -56,7 +57,8 @@ class Service:
     def command(self) -> Command:
         """A fresh health port at each start, for another may have taken the last one."""
         self.port = free_port()
-        return python(self.word, {**self.env(), "FRESHET_HEALTH_PORT": str(self.port)})
+        env = {**self.env(), "FRESHET_HEALTH_PORT": str(self.port)}
+        return python(self.word, env, code=self.code if self.word in USER_CODE else None)
 
     def ready(self, pid: int) -> bool:  # noqa: ARG002  (its port is its own)
         """Whether /readyz answers 200."""
@@ -70,11 +72,13 @@ class Api:
     host: str
     port: int
     env: Callable[[], Mapping[str, str]]
+    code: Path
     name: str = "api"
 
     def command(self) -> Command:
         """Listen where `up` was told to."""
-        return python("api", {**self.env(), "FRESHET_HOST": self.host, "FRESHET_PORT": str(self.port)})
+        env = {**self.env(), "FRESHET_HOST": self.host, "FRESHET_PORT": str(self.port)}
+        return python("api", env, code=self.code)
 
     def ready(self, pid: int) -> bool:  # noqa: ARG002
         """Whether /readyz answers 200."""
@@ -119,16 +123,19 @@ class Emulator:
             "FRESHET_SNOWFLAKE_PROTOCOL": "http",
             "FRESHET_SNOWFLAKE_USER": os.environ.get("FRESHET_EMULATOR_USER", "freshet"),
             "FRESHET_SNOWFLAKE_PASSWORD": self.password,
+            "FRESHET_SNOWFLAKE_DATABASE": "FRESHET",
+            "FRESHET_SNOWFLAKE_SCHEMA": "PUBLIC",
+            "FRESHET_SNOWFLAKE_WAREHOUSE": "COMPUTE_WH",
         }
 
 
-def python(word: str, env: Mapping[str, str]) -> Command:
-    """`python -m freshet_<word>`."""
+def python(word: str, env: Mapping[str, str], *, code: Path | None = None) -> Command:
+    """`python -m freshet_<word>`, with `code` importable."""
     # -P: `-m` alone would put the working directory before the standard library, also where no user code is
     # wanted
-    paths = [str(Path.cwd())] if word in USER_CODE else []
     known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    paths = ([str(code)] if code else []) + known
     return Command(
         argv=(sys.executable, "-P", "-m", f"freshet_{word}"),
-        env={**env, "PYTHONPATH": os.pathsep.join(paths + known), "PYTHONUNBUFFERED": "1"},
+        env={**env, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
     )

@@ -53,6 +53,7 @@ class UpOptions:
     processes: str | None = None  # modules, comma-separated
     queues: str | None = None  # further queues, comma-separated
     images: Path | None = None  # the emulator's image map
+    code: Path | None = None  # the directory that user code is imported from; None: the working directory
     register: bool = True  # whether the CLI finds this one by itself
 
 
@@ -156,10 +157,11 @@ class Installation:
                 yield server
 
     def _services(self) -> Iterator[Program]:
-        yield programs.Api(host=self.options.host, port=self.port, env=self._env)
+        code = self.options.code or Path.cwd()
+        yield programs.Api(host=self.options.host, port=self.port, env=self._env, code=code)
         names = ["dispatcher", "scheduler", "recorder"]
         for name in [*names, *(f"worker-{number + 1}" for number in range(self.options.workers))]:
-            yield programs.Service(name=name, env=self._env)
+            yield programs.Service(name=name, env=self._env, code=code)
 
     def _env(self) -> Mapping[str, str]:
         env = {
