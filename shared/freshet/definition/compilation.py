@@ -51,7 +51,7 @@ def compile_workflow(data: Any, *, base: Path | None = None) -> Workflow:
     try:
         parsed = WorkflowFile.model_validate(dict(data), context={"base": base})
     except ValidationError as error:
-        refuse(as_refusals(error, WorkflowFile))
+        refuse(as_refusals(error, WorkflowFile, data))
         raise
     workflow = _workflow(parsed)
     refuse([*graph.problems(workflow), *rule_problems(workflow)])

@@ -119,7 +119,7 @@ _PROCESS = Matching(
     pattern=r"[A-Za-z_][A-Za-z0-9_.-]*", wanted="the name of a process, like classification", longest=128
 )
 _VERSION = Matching(
-    pattern=r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", wanted="a version, like 1.0.0", longest=64, code="bad_version"
+    pattern=r"[A-Za-z0-9][A-Za-z0-9_.+-]*", wanted="a version, like 1.0.0", longest=64, code="bad_version"
 )
 _QUEUE = Matching(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]*", wanted="a queue's name without spaces", longest=200)
 _EVENT = Matching(

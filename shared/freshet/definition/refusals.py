@@ -34,6 +34,7 @@ _TYPES = {
 def as_refusals(
     error: ValidationError,
     model: type[BaseModel],
+    data: Any,
     *,
     at: tuple[str | int, ...] = (),
     subject: str = "",
@@ -43,7 +44,7 @@ def as_refusals(
     `at` leads from the document's root to that data; `subject` stands before the path in the sentence.
     """
     cases = [_Case(details=details, at=_path(details), model=model) for details in error.errors(include_url=False)]
-    found = [_refusal(case, at, subject) for case in cases]
+    found = [_refusal(case, (*at, *_written(case.at, data)), subject) for case in cases]
     return list({(single.pointer, single.code): single for single in found}.values())
 
 
@@ -64,13 +65,22 @@ def _path(details: ErrorDetails) -> tuple[str | int, ...]:
     return tuple(part for part in details["loc"] if part != "[key]")
 
 
-def _refusal(case: _Case, before: tuple[str | int, ...], subject: str) -> DefinitionError:
+def _written(at: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
+    """The path as far as the data has objects and lists: `name@version` is text, there is nothing inside."""
+    for depth, step in enumerate(at):
+        if not isinstance(data, Mapping | list):
+            return at[:depth]
+        data = data.get(step) if isinstance(data, Mapping) else data[int(step)]
+    return at
+
+
+def _refusal(case: _Case, at: tuple[str | int, ...], subject: str) -> DefinitionError:
     kind = case.details["type"]
     code, sentence = _SENTENCES.get(kind, _other)(case)
     named = case.at[:-1] if kind in {"missing", "extra_forbidden"} else case.at
     path = ".".join(str(part) for part in named)
     words = " ".join(word for word in (subject, path) if word) or "the workflow"
-    return DefinitionError(f"{words} {sentence}", code=code, pointer=pointer(*before, *case.at))
+    return DefinitionError(f"{words} {sentence}", code=code, pointer=pointer(*at))
 
 
 def _missing(case: _Case) -> tuple[str, str]:

@@ -140,8 +140,9 @@ def _kind(value: Any) -> str:
 
 
 def _syntax_error(text: str, report: str) -> DefinitionError:
-    found = _POSITION.search(report)
-    line, column, reason = (found[1], found[2], found[3]) if found else ("1", "1", report)
+    found = _POSITION.findall(report) or [("1", "1", report)]
+    # What the tree builder says of the gap comes before what the parser says of its cause.
+    line, column, reason = next((each for each in found if each[2].startswith("Syntax error")), found[0])
     where = f"column {column}" if line == "1" else f"line {line}, column {column}"
     message = f"the expression {_short(text)} can't be read at {where}: {_plain(reason)}"
     return DefinitionError(message, code="bad_expression")
@@ -163,11 +164,7 @@ def _check_functions(text: str, used: list[str]) -> None:
 
 
 def _evaluation_error(text: str, error: Exception) -> ExpressionError:
-    reason = (
-        f"there is no {error}"
-        if isinstance(error, KeyError)
-        else str(error).split(". CEL does not coerce")[0]
-    )
+    reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).split(". CEL does not coerce")[0]
     reason = reason.split(". Check ")[0].strip()
     return ExpressionError(f"the expression {_short(text)} can't be evaluated: {reason}", expression=text)
 

@@ -46,8 +46,7 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
     ExpressionError.
     """
     return "".join(
-        piece if isinstance(piece, str) else _text(piece.evaluate(variables))
-        for piece in parse_template(template)
+        piece if isinstance(piece, str) else _text(piece.evaluate(variables)) for piece in parse_template(template)
     )
 
 
