@@ -57,12 +57,14 @@ class SnowflakeSession:
 
     def _run(self, sql: str, parameters: Parameters) -> list[Row]:
         connection = self._connect()
+        from snowflake.connector.errors import Error
+
         try:
             with connection.cursor() as cursor:
                 cursor.execute(sql, parameters)
                 names = [str(column[0]).lower() for column in cursor.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except Exception as error:
+        except Error as error:
             raise classify(error) from error
 
     def _connect(self) -> SnowflakeConnection:
@@ -70,6 +72,7 @@ class SnowflakeSession:
             return self._connection
         # Here, because it takes half a second and most processes never need it.
         from snowflake import connector
+        from snowflake.connector.errors import Error
 
         try:
             arguments = self.settings.connect_arguments(connector.__version__)
@@ -77,7 +80,7 @@ class SnowflakeSession:
             raise SnowflakeLoginRefusedError(f"The token file can't be read: {error}") from error
         try:
             self._connection = connector.connect(**arguments)
-        except Exception as error:
+        except Error as error:
             raise classify(error) from error
         return self._connection
 

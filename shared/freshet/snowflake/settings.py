@@ -13,7 +13,10 @@ class SnowflakeSettings:
 
     `host`, `port` and `protocol` are only needed for an emulator, or inside SPCS (host). Credentials: a password; or
     `authenticator` with what it needs (`token`, `token_file_path`, `private_key_file`). A token file is read anew at
-    every connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`. Times are seconds.
+    every connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`.
+
+    `login_timeout` and `network_timeout` are seconds; the latter bounds one request, and with connector 4 a whole
+    statement: give None for long SQL, and keep it above 45, which is how long Snowflake holds an answer back.
     """
 
     account: str
@@ -33,14 +36,15 @@ class SnowflakeSettings:
     private_key_file: str | None = None
     private_key_file_pwd: str | None = field(default=None, repr=False)
     login_timeout: int = 20
-    network_timeout: int = 30
+    network_timeout: int | None = 60
 
     def connect_arguments(self, connector_version: str) -> dict[str, Any]:
         """The keyword arguments of `snowflake.connector.connect` for this version of the connector.
 
-        Connector 5 warns unless it is told about keep-alive detection (seen with 5.2.0); 4.8 does not know the word.
+        Connector 5 warns unless it is told about keep-alive detection, which 4.8 does not know, and calls
+        `network_timeout` deprecated (both seen with 5.2.0).
         """
-        names = [name for name in self.__slots__ if name != "token_file_path"]
+        names = [name for name in self.__slots__ if name not in ("token_file_path", "network_timeout")]
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.token_file_path is not None:
             given["token"] = read_token(self.token_file_path)
@@ -48,6 +52,11 @@ class SnowflakeSettings:
         given["session_parameters"] = {"QUERY_TAG": "freshet"}
         if int(connector_version.split(".", maxsplit=1)[0]) >= 5:
             given["enable_server_session_keep_alive_auto_detection"] = False
+            timeout = "request_timeout"
+        else:
+            timeout = "network_timeout"
+        if self.network_timeout is not None:
+            given[timeout] = self.network_timeout
         return given
 
 
