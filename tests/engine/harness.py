@@ -41,7 +41,7 @@ class Call:
 Behaviour = Callable[[Call], Any]
 
 
-class Failure(Exception):
+class FailureError(Exception):
     """Raised by a behaviour: the try fails."""
 
 
@@ -76,8 +76,15 @@ class Engine:
         self.definitions.put(definition, lambda *_: None)
 
     def start(self, workflow: str, **params: Any) -> uuid.UUID:
-        version = self.definitions.get(workflow)["version"]
-        run = NewRun(workflow=workflow, version=version, trigger=Trigger.CALL, params=params)
+        row = self.definitions.get(workflow)
+        compiled = compile_workflow(row["document"])
+        run = NewRun(
+            workflow=workflow,
+            version=row["version"],
+            trigger=Trigger.CALL,
+            params=params,
+            priority=compiled.priority,
+        )
         return self.requests.create_run(run).run_id
 
     def fold(self) -> list[Folded]:
@@ -145,9 +152,9 @@ class Engine:
 def _calls(claimed: Any) -> Iterator[tuple[int, Call]]:
     document = claimed.document
     bundle, task = document["bundle"], document["task"]
-    for key, attempt, value in itertools.islice(
-        zip(bundle["items"], bundle["attempts"], document["values"] or itertools.repeat(None)), bundle["done"], None
-    ):
+    values = document["values"] or [None] * len(bundle["items"])
+    left = itertools.islice(zip(bundle["items"], bundle["attempts"], values, strict=True), bundle["done"], None)
+    for key, attempt, value in left:
         yield (
             key,
             Call(
@@ -165,5 +172,5 @@ def _outcome(call: Call, key: int, behaviour: Behaviour) -> dict[str, Any]:
     outcome: dict[str, Any] = {"i": key, "a": call.attempt, "d": 0.001}
     try:
         return {**outcome, "s": "succeeded", "r": behaviour(call)}
-    except Failure as failure:
+    except FailureError as failure:
         return {**outcome, "s": "failed", "e": {"class": "user", "message": str(failure)}}

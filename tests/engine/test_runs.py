@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.engine.harness import Call, Engine, Failure
+from tests.engine.harness import Call, Engine, FailureError
 
 
 def document(**tasks: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_a_failed_try_is_tried_again_until_its_limit(engine: Engine) -> None:
 
     def flaky(call: Call) -> str:
         if call.attempt < 3:
-            raise Failure("not yet")
+            raise FailureError("not yet")
         return "done"
 
     engine.drive(flaky)
@@ -103,7 +103,7 @@ def test_a_failure_skips_what_comes_after_and_fails_the_run(engine: Engine) -> N
     run = engine.start("w")
 
     def fail(call: Call) -> None:
-        raise Failure("broken")
+        raise FailureError("broken")
 
     engine.drive(fail)
     found = engine.run_object(run)
@@ -251,7 +251,7 @@ def test_a_rerun_copies_what_succeeded_and_runs_the_rest(engine: Engine) -> None
 
     def fail_b(call: Call) -> str:
         if call.task == "b":
-            raise Failure("broken")
+            raise FailureError("broken")
         return call.task
 
     engine.drive(fail_b)

@@ -1,0 +1,258 @@
+"""Whatever happens because of time: due, overdue, dead, lost, flushed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.engine.harness import PARTITIONS, Call, Engine, FailureError
+
+from freshet.bus import Heartbeat
+from freshet.engine.witness import Judge
+from freshet.storage.database import Database
+from freshet.storage.engine_store import PartitionLocks
+
+ALL = frozenset(PARTITIONS)
+
+
+def process(after: list[str] | None = None, **more: Any) -> dict[str, Any]:
+    return {"process": "p@1.0.0", **({"after": after} if after else {}), **more}
+
+
+def beat(engine: Engine, worker: str) -> None:
+    heartbeat = Heartbeat(
+        worker=worker,
+        state="busy",
+        busy_s=0,
+        idle_s=0,
+        wall_s=0,
+        pid=1,
+        hostname="h",
+        queues=("p@1.0.0",),
+        started_at="",
+    )
+    engine.bus.beat(heartbeat, expires_s=60)
+
+
+def silence_published(engine: Engine) -> None:
+    engine.sql(
+        "update engine.bundle set published_at = clock_timestamp() - interval '10 s' where published_at is not null"
+    )
+
+
+def test_an_idle_installation_has_an_idle_overview(engine: Engine) -> None:
+    assert engine.store.overview(PARTITIONS).idle
+
+
+def test_a_retry_waits_for_its_delay_and_is_then_published(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process(retries={"limit": 1, "delay": "PT1H"})}})
+    run = engine.start("w")
+    engine.fold()
+
+    def fail_first(call: Call) -> str:
+        if call.attempt == 1:
+            raise FailureError("once")
+        return "done"
+
+    engine.work(fail_first)
+    engine.fold()
+    assert engine.published() == []
+    assert 3500 < (engine.store.overview(PARTITIONS).due_in or 0) <= 3600
+    engine.sql("update engine.bundle set due_at = clock_timestamp() - interval '1 s'")
+    engine.ring.ring(ALL)
+    assert len(engine.published()) == 1
+    engine.drive(fail_first)
+    assert engine.run_object(run)["state"] == "succeeded"
+
+
+def test_a_claim_past_its_deadline_expires_only_the_item_in_hand(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process(for_each="60", timeout="PT10S")}})
+    run = engine.start("w")
+    engine.fold()
+    engine.work()
+    engine.fold()
+    bundle = max(engine.sql("select id, cardinality(items) as n from engine.bundle"), key=lambda row: row["n"])
+    engine.claim(bundle["id"], "stuck")
+    engine.sql("update engine.bundle set expires_at = clock_timestamp() - interval '1 s' where id = %s", bundle["id"])
+    rung = engine.ring.ring(ALL)
+    assert rung.partitions
+    engine.drive()
+    found = engine.run_object(run)["tasks"]["a"]["items"]
+    assert (found["failed"], found["succeeded"]) == (1, 59)
+    assert engine.one("select count(*) from engine.work_item where state = 'expired'") == 1
+
+
+def test_a_worker_without_heartbeat_and_session_is_dead_after_three_seconds(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    run = engine.start("w")
+    engine.fold()
+    engine.claim(engine.published()[0], "gone")
+    assert engine.ring.ring(ALL).dead == ()
+    engine.seconds += 1.5
+    assert engine.ring.ring(ALL).dead == ()
+    engine.seconds += 1.6
+    assert engine.ring.ring(ALL).dead == ("gone",)
+    engine.drive(lambda call: "again")
+    assert engine.run_object(run)["tasks"]["a"]["result"] == "again"
+
+
+def test_a_worker_with_a_heartbeat_keeps_its_claim(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.claim(engine.published()[0], "alive")
+    beat(engine, "alive")
+    for _ in range(10):
+        assert engine.ring.ring(ALL).dead == ()
+        engine.seconds += 2.0
+
+
+def test_a_stopped_worker_whose_session_lives_keeps_its_claim_for_the_lease(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.claim(engine.published()[0], "stopped")
+    engine.sql(
+        "insert into engine.worker (id, state, lock_key, hostname, pid, queues)"
+        " values ('stopped', 'busy', 77, 'h', 1, '{}')"
+    )
+    witness = engine.database.dedicated()
+    witness.execute("select pg_advisory_lock(77)")
+    engine.ring.ring(ALL)
+    for _ in range(29):
+        engine.seconds += 2.0
+        assert engine.ring.ring(ALL).dead == ()
+    engine.seconds += 2.0
+    assert engine.ring.ring(ALL).dead == ("stopped",)
+    witness.close()
+
+
+def test_a_judge_that_was_stopped_itself_waits_before_it_judges() -> None:
+    now = [0.0]
+    judge = Judge(clock=lambda: now[0])
+    judge.suspects(["w"], [])
+    now[0] += 30.0
+    assert judge.suspects(["w"], []) == []
+    now[0] += 3.0
+    assert judge.dead(judge.suspects(["w"], []), []) == []
+
+
+def test_nobody_is_judged_until_the_grace_after_an_outage() -> None:
+    now = [0.0]
+    judge = Judge(clock=lambda: now[0])
+    judge.suspects(["w"], ["w"])
+    judge.outage()
+    verdicts = []
+    for _ in range(12):
+        now[0] += 1.0
+        verdicts.append(judge.dead(judge.suspects(["w"], []), []))
+    assert verdicts[:9] == [[]] * 9
+    assert verdicts[-1] == ["w"]
+
+
+def test_a_flush_publishes_every_unclaimed_bundle_again(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process(for_each="20")}})
+    run = engine.start("w")
+    engine.ring.ring(ALL)
+    engine.fold()
+    before = engine.published()
+    assert engine.bus.queued("p@1.0.0") == set(before)
+    engine.bus.client.flushdb()
+    engine.ring.ring(ALL)
+    assert engine.bus.queued("p@1.0.0") == set(before)
+    engine.drive()
+    assert engine.run_object(run)["state"] == "succeeded"
+
+
+def test_a_lost_message_is_published_again(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.flush_queues()
+    silence_published(engine)
+    engine.ring.ring(ALL)
+    assert engine.bus.queued("p@1.0.0") == set(engine.published()) != set()
+
+
+def test_a_message_that_waits_in_its_queue_is_not_published_twice(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.bus.fresh()  # as every dispatcher asks at its start
+    silence_published(engine)
+    assert engine.ring.ring(ALL).repaired == 0
+    assert engine.bus.depths(["p@1.0.0"]) == {"p@1.0.0": 1}
+
+
+def test_the_queue_holds_no_more_than_its_depth_and_the_backlog_follows(database: str, redis: str) -> None:
+    engine = Engine(database, redis, queue_depth=3)
+    engine.apply({"name": "w", "tasks": {f"t{i}": process() for i in range(10)}})
+    run = engine.start("w")
+    engine.fold()
+    assert engine.bus.depths(["p@1.0.0"]) == {"p@1.0.0": 3}
+    assert engine.store.overview(PARTITIONS).backlog == ["p@1.0.0"]
+    engine.drive()
+    assert engine.run_object(run)["state"] == "succeeded"
+    engine.close()
+
+
+def test_a_backlog_goes_by_priority_and_then_round_robin_over_runs(database: str, redis: str) -> None:
+    engine = Engine(database, redis, queue_depth=1)
+    tasks = {f"t{i}": process() for i in range(4)}
+    engine.apply({"name": "late", "priority": 100, "tasks": tasks})
+    engine.apply({"name": "urgent", "priority": 1, "tasks": {"u": process()}})
+    first, second, urgent = engine.start("late"), engine.start("late"), engine.start("urgent")
+    engine.fold()
+    order = []
+    for _ in range(9):
+        row = engine.sql("select id, run_id from engine.bundle where published_at is not null and claim is null")[0]
+        order.append(row["run_id"])
+        engine.work(bundles=[row["id"]])
+        engine.flush_queues()
+        engine.refill._pace.forget_lengths()
+        engine.refill.refill(["p@1.0.0"])
+    assert urgent in order[:2]
+    late = [run for run in order if run != urgent]
+    assert {late[0], late[1]} == {late[2], late[3]} == {first, second}
+    engine.close()
+
+
+def test_two_dispatchers_share_the_partitions_and_one_takes_over_from_the_other(database: str) -> None:
+    one = PartitionLocks(Database(database, name="one"))
+    two = PartitionLocks(Database(database, name="two"))
+    assert one.take(PARTITIONS, wanted=8) | two.take(PARTITIONS, wanted=16) == set(PARTITIONS)
+    assert not one.held & two.held
+    one.close()
+    deadline = time.monotonic() + 10
+    # A backend lets its locks go when it sees that its client has gone.
+    while two.held != set(PARTITIONS) and time.monotonic() < deadline:
+        two.take(PARTITIONS, wanted=16)
+    assert two.held == set(PARTITIONS)
+    two.close()
+
+
+def test_a_run_that_one_dispatcher_holds_is_left_alone_by_another(engine: Engine, database: str, redis: str) -> None:
+    other = Engine(database, redis)
+    engine.apply({"name": "w", "tasks": {"a": process(), "b": process(["a"])}})
+    run = engine.start("w")
+    with engine.store.batch() as batch:
+        taken = batch.take(PARTITIONS, limit=10)
+        assert taken is not None
+        assert [row.id for row in taken.runs] == [str(run)]
+        assert other.folder.fold(PARTITIONS).runs == 0
+    other.close()
+
+
+def test_a_cancel_tells_the_worker_to_stop(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    run = engine.start("w")
+    engine.fold()
+    bundle = engine.published()[0]
+    engine.claim(bundle, "w1")
+    engine.requests.cancel(run)
+    engine.fold()
+    heartbeat = Heartbeat(
+        worker="w1", state="busy", busy_s=0, idle_s=0, wall_s=0, pid=1, hostname="h", queues=(), started_at=""
+    )
+    assert engine.bus.beat(heartbeat, expires_s=1) == [bundle]
+    assert engine.run_object(run)["state"] == "cancelled"
