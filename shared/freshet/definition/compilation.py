@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from freshet.definition.document import Document
-from freshet.definition.errors import refuse
+from freshet.definition.errors import pointing_into, refuse
 from freshet.definition.reading_rules import rule_problems
 from freshet.definition.refusals import as_refusals
 from freshet.definition.workflow_file import ParamFile, ScheduleFile, TaskFile, TriggerFile, WorkflowFile
@@ -51,10 +51,11 @@ def compile_workflow(data: Any, *, base: Path | None = None) -> Workflow:
     try:
         parsed = WorkflowFile.model_validate(dict(data), context={"base": base})
     except ValidationError as error:
-        refuse(as_refusals(error, WorkflowFile, data))
+        refuse([pointing_into(data, single) for single in as_refusals(error, WorkflowFile)])
         raise
     workflow = _workflow(parsed)
-    refuse([*graph.problems(workflow), *rule_problems(workflow)])
+    problems = [*graph.problems(workflow), *rule_problems(workflow)]
+    refuse([pointing_into(data, problem) for problem in problems])
     return workflow
 
 

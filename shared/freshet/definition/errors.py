@@ -6,7 +6,8 @@ Purpose: a user who made three mistakes reads three sentences. Guarantee: `Defin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from freshet.domain.errors import DefinitionError
 
@@ -54,3 +55,20 @@ def _line(error: DefinitionError) -> str:
 def pointer(*parts: str | int) -> str:
     """A JSON Pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def pointing_into(data: Any, error: DefinitionError) -> DefinitionError:
+    """The same refusal, its pointer no longer than the data has objects and lists.
+
+    `process: name@version` and `after: assign` are text where other files have more; there is nothing
+    inside to point at.
+    """
+    steps: list[str] = []
+    for step in error.pointer.split("/")[1:]:
+        if not isinstance(data, Mapping | list):
+            break
+        steps.append(step)
+        name = step.replace("~1", "/").replace("~0", "~")
+        data = data.get(name) if isinstance(data, Mapping) else data[int(name)]
+    shorter = "".join(f"/{step}" for step in steps)
+    return error if shorter == error.pointer else type(error)(error.message, code=error.code, pointer=shorter)

@@ -93,7 +93,7 @@ def _entries(data: Any) -> list[JobEntry]:
         try:
             found.append(JobEntry.model_validate(entry))
         except ValidationError as error:
-            errors += as_refusals(error, JobEntry, entry, at=(index,), subject=_subject(index, entry))
+            errors += as_refusals(error, JobEntry, at=(index,), subject=_subject(index, entry))
     refuse(errors)
     return found
 

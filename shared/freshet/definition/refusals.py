@@ -34,7 +34,6 @@ _TYPES = {
 def as_refusals(
     error: ValidationError,
     model: type[BaseModel],
-    data: Any,
     *,
     at: tuple[str | int, ...] = (),
     subject: str = "",
@@ -44,7 +43,7 @@ def as_refusals(
     `at` leads from the document's root to that data; `subject` stands before the path in the sentence.
     """
     cases = [_Case(details=details, at=_path(details), model=model) for details in error.errors(include_url=False)]
-    found = [_refusal(case, (*at, *_written(case.at, data)), subject) for case in cases]
+    found = [_refusal(case, (*at, *case.at), subject) for case in cases]
     return list({(single.pointer, single.code): single for single in found}.values())
 
 
@@ -63,15 +62,6 @@ class _Case:
 
 def _path(details: ErrorDetails) -> tuple[str | int, ...]:
     return tuple(part for part in details["loc"] if part != "[key]")
-
-
-def _written(at: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
-    """The path as far as the data has objects and lists: `name@version` is text, there is nothing inside."""
-    for depth, step in enumerate(at):
-        if not isinstance(data, Mapping | list):
-            return at[:depth]
-        data = data.get(step) if isinstance(data, Mapping) else data[int(step)]
-    return at
 
 
 def _refusal(case: _Case, at: tuple[str | int, ...], subject: str) -> DefinitionError:
