@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from freshet.domain.errors import DefinitionError
 from freshet.runtime import settings
@@ -103,3 +104,18 @@ def test_load_stops_the_service_with_code_2(
         settings.load(settings.DispatcherSettings)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("FRESHET_QUEUE_DEPTH has a wrong value: ")
+
+
+def test_the_emulators_settings_are_those_that_it_reads() -> None:
+    from freshet_emulator.settings import EmulatorSettings
+
+    known = {name.removeprefix("emulator_"): field.default for name, field in _emulator_fields().items()}
+    read = {name: field.default for name, field in EmulatorSettings.model_fields.items()}
+    assert {name: str(value) for name, value in known.items()} == {
+        name: str(value) if name != "password" else "**********" for name, value in read.items()
+    }
+
+
+def _emulator_fields() -> dict[str, FieldInfo]:
+    fields = settings.EmulatorSettings.model_fields
+    return {name: field for name, field in fields.items() if name.startswith("emulator_")}

@@ -33,6 +33,7 @@ START_TIMEOUT = 60.0  # seconds until everything must serve
 START_TRIES = 3  # ends of a service before it served, after which the start has failed
 STOP_GRACE = 8.0  # seconds for each step of the stop
 DRAIN_GRACE = 5.0  # seconds that workers give their running bundle, unless FRESHET_DRAIN_GRACE says otherwise
+_JOB_POLL = "0.25"  # seconds; asking the emulator costs nothing
 #: No new work first; then who decides, then who records; the stores last.
 STOP_ORDER = (
     frozenset({"api", "scheduler", "worker"}),
@@ -170,6 +171,7 @@ class Installation:
             "FRESHET_TOKEN": self.token,
             "FRESHET_DRAIN_GRACE": os.environ.get("FRESHET_DRAIN_GRACE") or str(DRAIN_GRACE),
             **(self._emulator.snowflake() if self._emulator else {}),
+            **({"FRESHET_JOB_POLL": _JOB_POLL} if self._emulator and "FRESHET_JOB_POLL" not in os.environ else {}),
         }
         if self.options.processes is not None:
             env["FRESHET_PROCESSES"] = self.options.processes

@@ -198,7 +198,7 @@ class RecorderSettings(InstallationSettings, DatabaseSettings, RedisSettings, He
 
 
 class EmulatorSettings(Settings):
-    """The local Snowflake."""
+    """The local Snowflake; each is an option of `freshet emulator`, too."""
 
     emulator_host: str = Field("127.0.0.1", description="Address on which the emulator listens")
     emulator_port: Port = Field(8085, description="Port on which the emulator listens; 0: a free one")
@@ -206,6 +206,11 @@ class EmulatorSettings(Settings):
     emulator_images: str | None = Field(None, description="YAML file that maps image globs to commands")
     emulator_user: str = Field("freshet", description="User that the emulator lets in")
     emulator_password: SecretStr = Field(SecretStr("freshet"), description="Password of that user")
+    emulator_account: str = Field("FRESHET", description="Account that the emulator plays")
+    emulator_grace: float = Field(30.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a container")
+    emulator_jobs_per_node: int = Field(1, ge=1, description="Job replicas that fit on one node of a pool")
+    emulator_hold: Seconds = Field(40.0, description="Seconds that an answer waits before the client asks again")
+    emulator_session_validity: Seconds = Field(3600.0, description="Seconds that a session lives unless renewed")
 
 
 class ClientSettings(Settings):
