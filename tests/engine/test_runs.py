@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+import pytest
 from tests.engine.harness import Call, Engine, FailureError
+
+from freshet.domain.errors import ClaimLostError
+from freshet.domain.model import Trigger
+from freshet.storage.requests import NewRun
 
 
 def document(**tasks: Any) -> dict[str, Any]:
@@ -192,8 +198,6 @@ def test_finally_runs_after_a_cancel(engine: Engine) -> None:
 
 
 def test_a_finish_after_the_claim_was_lost_changes_nothing(engine: Engine) -> None:
-    from freshet.domain.errors import ClaimLostError
-
     engine.apply(document(a=process()))
     run = engine.start("w")
     engine.fold()
@@ -201,14 +205,78 @@ def test_a_finish_after_the_claim_was_lost_changes_nothing(engine: Engine) -> No
     _, token = engine.claim(bundle, "dead")
     engine.store.release_workers(["dead"])
     item = engine.one("select items[1] from engine.bundle union all select (body->0->>'i')::bigint from engine.report")
-    try:
+    with pytest.raises(ClaimLostError):
         engine.workers.finish(bundle, token, [{"i": item, "a": 1, "s": "succeeded", "r": "stale", "d": 0.1}])
-    except ClaimLostError:
-        pass
-    else:
-        raise AssertionError("the fence let a stale finish through")
     engine.drive(lambda call: f"attempt {call.attempt}")
     assert engine.run_object(run)["tasks"]["a"]["result"] == "attempt 1"
+
+
+def test_a_report_that_arrives_twice_counts_once(engine: Engine) -> None:
+    engine.apply(document(a=process(for_each="4"), b=process(["a"])))
+    run = engine.start("w")
+    engine.fold()
+    engine.work()
+    engine.sql(
+        "insert into engine.report (partition, run_id, task_run_id, bundle_id, body)"
+        " select partition, run_id, task_run_id, bundle_id, body from engine.report"
+    )
+    engine.drive()
+    found = engine.run_object(run)
+    assert found["tasks"]["a"]["items"]["succeeded"] == 4
+    assert found["state"] == "succeeded"
+
+
+def test_a_report_of_an_old_attempt_changes_nothing(engine: Engine) -> None:
+    engine.apply(document(a=process(retries={"limit": 1})))
+    run = engine.start("w")
+    engine.fold()
+
+    def fail_first(call: Call) -> str:
+        if call.attempt == 1:
+            raise FailureError("once")
+        return "second"
+
+    engine.work(fail_first)
+    engine.fold()
+    engine.sql(
+        "insert into engine.report (partition, run_id, task_run_id, bundle_id, body)"
+        " select b.partition, b.run_id, b.task_run_id, b.id, jsonb_build_array(jsonb_build_object("
+        " 'i', b.items[1], 'a', 1, 's', 'succeeded', 'r', 'late'::text)) from engine.bundle b"
+    )
+    engine.drive(fail_first)
+    assert engine.run_object(run)["tasks"]["a"]["result"] == "second"
+
+
+def test_a_bundle_is_claimed_by_one(engine: Engine) -> None:
+    engine.apply(document(a=process()))
+    engine.start("w")
+    engine.fold()
+    (bundle,) = engine.published()
+    assert engine.claim(bundle, "first")[0] is not None
+    assert engine.claim(bundle, "second")[0] is None
+
+
+def test_a_finish_under_another_claim_is_refused(engine: Engine) -> None:
+    engine.apply(document(a=process()))
+    engine.start("w")
+    engine.fold()
+    (bundle,) = engine.published()
+    claimed, _ = engine.claim(bundle)
+    (item,) = claimed.document["bundle"]["items"]
+    with pytest.raises(ClaimLostError):
+        engine.workers.finish(bundle, uuid.uuid4(), [{"i": item, "a": 1, "s": "succeeded"}])
+
+
+def test_a_cancel_spares_finally_tasks_in_flight(engine: Engine) -> None:
+    engine.apply({**document(a=process()), "finally": {"f": process()}})
+    run = engine.start("w")
+    engine.fold()
+    engine.work()
+    engine.fold()
+    engine.requests.cancel(run)
+    engine.drive(lambda call: call.task)
+    found = engine.run_object(run)
+    assert (found["state"], found["tasks"]["f"]["state"]) == ("cancelled", "succeeded")
 
 
 def test_five_lost_singles_end_the_item_as_lost(engine: Engine) -> None:
@@ -243,9 +311,6 @@ def test_a_partial_finish_is_kept_when_the_worker_dies(engine: Engine) -> None:
 
 
 def test_a_rerun_copies_what_succeeded_and_runs_the_rest(engine: Engine) -> None:
-    from freshet.domain.model import Trigger
-    from freshet.storage.requests import NewRun
-
     engine.apply(document(a=process(), b=process(["a"]), c=process(["b"])))
     first = engine.start("w")
 
