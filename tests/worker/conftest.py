@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from rows import Rows
+from tests.worker.rows import Rows
 
 from freshet.storage.database import Database
 from freshet.storage.worker_store import WorkerStore

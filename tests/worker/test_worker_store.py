@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from rows import SHIFT, Rows
+from tests.worker.rows import SHIFT, Rows
 
 from freshet.domain.errors import ClaimLostError
 from freshet.storage.worker_store import Times, WorkerRow, WorkerStore
