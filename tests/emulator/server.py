@@ -15,14 +15,14 @@ from typing import IO, Any, TypeVar
 
 import httpx
 
-from freshet.snowflake import JobRow, JobServices, SnowflakeSettings
+from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeSettings
 
 DEADLINE = 30.0
 CREDENTIALS = {"user": "freshet", "password": "freshet"}
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found], deadline: float = DEADLINE) -> Found:
+def until(condition: Callable[[], Found | None], deadline: float = DEADLINE) -> Found:
     """The condition's value as soon as it is true."""
     end = time.monotonic() + deadline
     pause = threading.Event()
@@ -81,6 +81,13 @@ def shell(script: str, **env: str) -> str:
 def fresh(prefix: str = "T") -> str:
     """A name that no other test uses."""
     return f"{prefix}_{uuid.uuid4().hex.upper()}"
+
+
+def status(services: JobServices, name: str) -> JobStatus:
+    """The status of a job that must exist."""
+    row = services.describe(name)
+    assert row is not None, f"{name} is gone"
+    return row.status
 
 
 def ended(services: JobServices, name: str) -> JobRow:

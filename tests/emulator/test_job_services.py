@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.emulator.server import EmulatorProcess, ended, fresh, shell, until
+from tests.emulator.server import EmulatorProcess, ended, fresh, shell, status, until
 
 from freshet.snowflake import (
     JobNameTakenError,
@@ -50,10 +50,10 @@ def test_a_program_that_does_not_exist_fails_without_an_exit_code(services: JobS
 def test_one_node_runs_one_job_at_a_time(services: JobServices, pool: str, tmp_path: Path) -> None:
     first, second, gate = fresh(), fresh(), tmp_path / "gate"
     services.submit(first, pool, shell(f"while [ ! -e {gate} ]; do sleep 0.02; done"), "mine")
-    until(lambda: services.describe(first).status is JobStatus.RUNNING)
+    until(lambda: status(services, first) is JobStatus.RUNNING)
     services.submit(second, pool, shell(f"test -e {gate}"), "mine")
     until(lambda: services.containers(second)[0].message == "Unschedulable due to insufficient resources")
-    assert services.describe(second).status is JobStatus.PENDING
+    assert status(services, second) is JobStatus.PENDING
     assert services.logs(second) == ""
     gate.touch()
     assert ended(services, second).status is JobStatus.DONE
@@ -64,9 +64,9 @@ def test_an_image_that_nobody_knows_stays_pending(services: JobServices, pool: s
     name = fresh()
     services.submit(name, pool, '{"spec": {"containers": [{"name": "main", "image": "/no/such:1"}]}}', "mine")
     assert services.containers(name)[0].message == "Failed to pull image"
-    assert services.describe(name).status is JobStatus.PENDING
+    assert status(services, name) is JobStatus.PENDING
     services.cancel(name)
-    assert services.describe(name).status is JobStatus.CANCELLED
+    assert status(services, name) is JobStatus.CANCELLED
 
 
 def test_a_second_submit_of_the_same_attempt_adopts_the_job(services: JobServices, pool: str, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_cancel_stops_the_process_and_a_second_cancel_changes_nothing(
     assert ended(services, name).status is JobStatus.CANCELLED
     until(lambda: not alive(int(pid.read_text())))
     services.cancel(name)
-    assert services.describe(name).status is JobStatus.CANCELLED
+    assert status(services, name) is JobStatus.CANCELLED
 
 
 def test_a_container_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_dropped_jobs_are_gone_but_not_from_the_history(services: JobServices, p
 def test_a_dropped_name_is_free_again_and_its_slot_too(services: JobServices, pool: str) -> None:
     name = fresh()
     services.submit(name, pool, shell("exec sleep 600"), "first")
-    until(lambda: services.describe(name).status is JobStatus.RUNNING)
+    until(lambda: status(services, name) is JobStatus.RUNNING)
     services.drop(name)
     services.submit(name, pool, shell("true"), "second")
     assert ended(services, name).status is JobStatus.DONE
@@ -173,7 +173,7 @@ def test_a_prefix_lists_its_own_jobs_and_no_lookalikes(services: JobServices, po
 def test_a_lost_node_is_not_the_users_failure(emulator: EmulatorProcess, services: JobServices, pool: str) -> None:
     name = fresh()
     services.submit(name, pool, shell("exec sleep 600"), "mine")
-    until(lambda: services.describe(name).status is JobStatus.RUNNING)
+    until(lambda: status(services, name) is JobStatus.RUNNING)
     emulator.fault(lose_node=name)
     assert ended(services, name).status is JobStatus.INTERNAL_ERROR
 

@@ -41,23 +41,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
     try:
         settings = read_settings(sys.argv[1:] if argv is None else argv)
-        listener = listen(settings)
-        port = int(listener.getsockname()[1])
-        emulator = Emulator(settings, port=port)
+        with listen(settings) as listener:
+            serve(settings, listener)
     except EmulatorError as error:
         sys.stderr.write(f"freshet emulator: {error}\n")
         return 2
+    return 0
+
+
+def serve(settings: EmulatorSettings, listener: socket.socket) -> None:
+    """Serve until a signal comes. Raises EmulatorError for settings that can't be used."""
+    port = int(listener.getsockname()[1])
+    emulator = Emulator(settings, port=port)
     app = build_app(emulator, lambda: log.info("listening", host=settings.host, port=port))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_SECONDS)
     Server(config).run(sockets=[listener])
     log.info("stopped", port=port)
-    return 0
 
 
 def listen(settings: EmulatorSettings) -> socket.socket:
     """The listening socket. Raises EmulatorError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

@@ -22,6 +22,8 @@ COUNTED = {
     "UPDATE": (StatementType.UPDATE, "updated"),
     "DELETE": (StatementType.DELETE, "deleted"),
 }
+# Nothing to do, and no error: a BEGIN inside a transaction, a COMMIT or ROLLBACK outside.
+TRANSACTIONS = {"BEGIN": True, "COMMIT": False, "ROLLBACK": False}
 READING = ("SELECT", "WITH", "VALUES", "(")
 DONE = {"CREATE": "successfully created", "DROP": "successfully dropped"}
 NAMED = re.compile(r'(TABLE|VIEW)\s+(?:IF NOT EXISTS\s+|IF EXISTS\s+)?"([^"]+)"')
@@ -96,12 +98,14 @@ class StatementTables:
 
     def run(self, sql: str, written: str, names: Mapping[str, str]) -> Result:
         """Run one SQLite statement. `written` is the client's text for messages; `names` renames result columns."""
+        verb = sql.split(maxsplit=1)[0].upper()
+        if TRANSACTIONS.get(verb) is self._connection.in_transaction:
+            return status("Statement executed successfully.")
         try:
             cursor = self._connection.execute(sql)
             rows = cursor.fetchall() if cursor.description else []
         except sqlite3.Error as error:
             raise translated(error, written) from error
-        verb = sql.split(maxsplit=1)[0].upper()
         if verb in COUNTED:
             return counted(verb, cursor.rowcount)
         if cursor.description is None:

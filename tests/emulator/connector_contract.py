@@ -1,0 +1,129 @@
+"""What a plain connector of any supported version must be able to do with the emulator.
+
+A program: `connector_contract.py PORT LIBRARY…`; the directories of the libraries come last on the path, so that
+the connector of the interpreter that runs this is the one that is used. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import decimal
+import json
+import sys
+import uuid
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+PORT, LIBRARIES = int(sys.argv[1]), sys.argv[2:]
+sys.path.extend(LIBRARIES)
+
+from snowflake import connector  # noqa: E402 - found by the path above
+
+from freshet.snowflake import JobServices, JobStatus, SnowflakeRefusedError, SnowflakeSettings  # noqa: E402
+
+PLACE: dict[str, Any] = {"account": "local", "host": "127.0.0.1", "port": PORT, "protocol": "http"}
+SETTINGS = SnowflakeSettings(**PLACE, database="FRESHET", schema="PUBLIC", user="freshet", password="freshet")
+ARGUMENTS = SETTINGS.connect_arguments(connector.__version__)
+
+
+def refused(act: Callable[[], object], kind: type[Exception]) -> Any:
+    try:
+        act()
+    except kind as error:
+        return error
+    raise AssertionError("it was accepted")
+
+
+def fresh() -> str:
+    return f"C_{uuid.uuid4().hex.upper()}"
+
+
+def types_come_back(cursor: Any) -> None:
+    table = fresh()
+    cursor.execute(
+        f"CREATE TABLE {table} (i NUMBER(38,0), n NUMBER(10,2), f FLOAT, t VARCHAR, b BOOLEAN, d DATE, c TIME, "
+        "at TIMESTAMP_NTZ, made TIMESTAMP_LTZ DEFAULT CURRENT_TIMESTAMP())"
+    )
+    cursor.execute(
+        f"INSERT INTO {table} (i, n, f, t, b, d, c, at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (7, "1.25", 0.5, "it's \\ 100 %\n", True, "2026-03-01", "10:20:30.5", "2026-03-01 10:20:30.25"),
+    )
+    assert cursor.rowcount == 1
+    (row,) = cursor.execute(f"SELECT * FROM {table}").fetchall()
+    assert row[:5] == (7, decimal.Decimal("1.25"), 0.5, "it's \\ 100 %\n", True)
+    assert [str(value) for value in row[5:8]] == ["2026-03-01", "10:20:30.500000", "2026-03-01 10:20:30.250000"]
+    assert row[8].tzinfo is not None
+
+
+def rows_of_many_bindings_are_counted(cursor: Any) -> None:
+    table = fresh()
+    cursor.execute(f"CREATE TABLE {table} (i NUMBER, t VARCHAR)")
+    cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", [(1, "007"), (2, None)])
+    assert cursor.rowcount == 2
+    assert cursor.execute(f"SELECT * FROM {table} WHERE i > ? ORDER BY i", (0,)).fetchall() == [(1, "007"), (2, None)]
+
+
+def an_asynchronous_query_is_fetched_later(cursor: Any) -> None:
+    cursor.execute_async("SELECT 7 AS seven")
+    query_id = cursor.sfqid
+    cursor.get_results_from_sfqid(query_id)
+    assert cursor.fetchall() == [(7,)]
+    assert cursor.connection.get_query_status(query_id).name == "SUCCESS"
+
+
+def a_bad_statement_is_a_programming_error(cursor: Any) -> None:
+    error = refused(lambda: cursor.execute("FROBNICATE THE WIDGET"), connector.errors.ProgrammingError)
+    assert (error.errno, error.sqlstate) == (1003, "42000")
+    assert "FROBNICATE THE WIDGET" in str(error)
+
+
+def a_synchronous_job_is_waited_for(cursor: Any) -> None:
+    spec = '{"spec": {"containers": [{"name": "main", "image": "/x", "command": ["true"]}]}}'
+    name = fresh()
+    cursor.execute(
+        "EXECUTE JOB SERVICE IN COMPUTE POOL IDENTIFIER(?) NAME = IDENTIFIER(?) FROM SPECIFICATION ?",
+        ("PR_STD_POOL_S", name, spec),
+    )
+    assert cursor.fetchall() == [(f"Job {name} completed successfully with status: DONE.",)]
+
+
+def jobs_are_driven() -> None:
+    services, name = JobServices(SETTINGS), fresh()
+    spec = '{"spec": {"containers": [{"name": "main", "image": "/x", "command": ["sh", "-c", "echo hi; exit 3"]}]}}'
+    services.submit(name, "PR_STD_POOL_S", spec, "mine")
+    services.submit(name, "PR_STD_POOL_S", spec, "mine")
+    error = refused(lambda: services.execute(f"CALL {name}!SPCS_WAIT_FOR('DONE', 30)"), SnowflakeRefusedError)
+    assert "FAILED" in str(error)
+    (row,) = services.list_jobs(name)
+    assert row.status is JobStatus.FAILED
+    assert services.containers(name)[0].exit_code == 3
+    assert services.logs(name) == "hi"
+    services.drop(name)
+    assert services.describe(name) is None
+    assert services.history(name) is not None
+    services.close()
+
+
+CLAIMS: list[Callable[[Any], None]] = [
+    types_come_back,
+    rows_of_many_bindings_are_counted,
+    an_asynchronous_query_is_fetched_later,
+    a_bad_statement_is_a_programming_error,
+    a_synchronous_job_is_waited_for,
+]
+
+
+def main() -> None:
+    """Hold every claim."""
+    for claim in CLAIMS:
+        style = "qmark" if claim in (rows_of_many_bindings_are_counted, a_synchronous_job_is_waited_for) else "pyformat"
+        with connector.connect(**ARGUMENTS, paramstyle=style) as connection, connection.cursor() as cursor:
+            claim(cursor)
+    jobs_are_driven()
+    print(json.dumps({"connector": connector.__version__, "claims": len(CLAIMS) + 1}))
+
+
+if __name__ == "__main__":
+    # Deprecations inside the connectors are theirs; ours would show with the newest one.
+    warnings.simplefilter("error" if not connector.__version__.startswith("4.") else "default")
+    main()
