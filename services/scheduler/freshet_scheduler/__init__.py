@@ -1,1 +1,1 @@
-
+"""Due schedules into run requests: wiring, settings, main."""

@@ -113,13 +113,16 @@ class Requests:
             return insert_runs(session, runs)
 
     def backfill(self, runs: Sequence[NewRun], *, one_by_one: bool) -> list[Asked]:
-        """Make the runs of past ticks; `one_by_one` holds each until the one before has ended."""
+        """Make the runs of past ticks, in the order given.
+
+        `one_by_one` holds each until the one before has ended. Call `release_held` afterwards, for the workflow's
+        last run may have ended while these were being written.
+        """
         with self._database.transaction() as session:
             if one_by_one and runs:
                 idle = not active_runs(session, runs[0].workflow)
                 runs = [replace(run, held=not (idle and place == 0)) for place, run in enumerate(runs)]
-            asked = insert_runs(session, runs)
-        return [*asked, *self.release_held()] if one_by_one else asked
+            return insert_runs(session, runs)
 
     def cancel(self, run_id: uuid.UUID) -> int | None:
         """Ask for the end of a run; its partition, or None when it was cancelled already.

@@ -45,7 +45,7 @@ values (%(name)s, %(position)s, %(event_type)s, %(condition)s, %(params)s);
 -- name: WorkflowGet
 select
     w.name, v.version, v.document, v.digest, w.paused, w.created_at, w.updated_at, v.created_at as version_created_at,
-    s.next_fire_at, w.version as newest
+    s.next_fire_at, s.anchor, w.version as newest
 from engine.workflow as w
 join engine.workflow_version as v on v.workflow = w.name and v.version = coalesce(%(version)s::int, w.version)
 left join engine.schedule as s on s.workflow = w.name

@@ -1,0 +1,1 @@
+"""The front door: definitions, requests, events in, reads, the live feed."""

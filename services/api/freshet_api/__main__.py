@@ -1,0 +1,68 @@
+"""`python -m freshet_api`: settings, wiring, main."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+
+from freshet.bus import Bus
+from freshet.runtime import log
+from freshet.runtime.parentage import watch_parent
+from freshet.runtime.settings import ApiSettings, load
+from freshet.storage.database import Database
+from freshet.telemetry import Telemetry
+from freshet_api.app import create_app
+from freshet_api.door import Door
+
+SESSIONS = 8  # Postgres sessions at most; as many requests are answered at a time
+GRACE = 5  # seconds for requests that run when a signal comes
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends open streams at a signal: they would else hold it up."""
+
+    def __init__(self, config: uvicorn.Config, door: Door) -> None:
+        super().__init__(config)
+        self._door = door
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to shut down."""
+        self._door.feed.close()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve until a signal; the exit code."""
+    settings = load(ApiSettings)
+    log.configure("api", settings.log_level)
+    watch_parent()
+    telemetry = Telemetry("api")
+    door = Door(
+        database=Database(settings.database_url.get_secret_value(), name="api", sessions=SESSIONS),
+        bus=Bus(settings.redis_url.get_secret_value(), name="freshet api"),
+        token=settings.token.get_secret_value() if settings.token else None,
+        metrics=telemetry.exposition,
+    )
+    config = uvicorn.Config(
+        create_app(door, max_body=settings.max_body_bytes),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    try:
+        Server(config, door).run()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    finally:
+        telemetry.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
