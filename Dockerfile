@@ -20,13 +20,13 @@ RUN for package in shared/freshet services/api/freshet_api services/dispatcher/f
       services/emulator/freshet_emulator services/recorder/freshet_recorder \
       services/scheduler/freshet_scheduler services/worker/freshet_worker; \
     do mkdir -p "$package" && touch "$package/__init__.py"; done
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv --without-pip /venv \
  && pip --python /venv/bin/python install -c constraints.txt .
 
 FROM dependencies AS build
 ARG SERVICE
-RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+RUN --mount=type=cache,target=/root/.cache/pip \
     case "$SERVICE" in \
       api|scheduler|dispatcher|worker|recorder) extras="$SERVICE"; start="python -m freshet_$SERVICE" ;; \
       # The sample jobs, which run as local processes here, talk to it with the real connector.
