@@ -47,11 +47,11 @@ def create_app(door: Door, *, max_body: int = MAX_BODY) -> FastAPI:
         default_response_class=Reply,
         docs_url=None,
         redoc_url=None,
-        max_body_size=max_body,
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
     app.state.door = door
+    app.state.max_body = max_body
     app.state.keeper = Keeper(door.tokens, door.token)
     problems.install(app)
     app.include_router(_api())

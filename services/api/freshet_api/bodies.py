@@ -120,12 +120,6 @@ class PageAnswer(Outgoing):
     next: str | None
 
 
-class TasksAnswer(Outgoing):
-    """The tasks of a run."""
-
-    tasks: dict[str, TaskAnswer]
-
-
 class BackfillAnswer(Outgoing):
     """The runs of the ticks."""
 

@@ -92,10 +92,14 @@ def rerun_run(
     return run_reply(door, asked)
 
 
-@router.get("/{run_id}/tasks", responses={200: {"model": bodies.TasksAnswer}, **REFUSALS})
-def list_tasks(door: TheDoor, run_id: uuid.UUID) -> Reply:
-    """The tasks of the run object."""
-    return Reply({"tasks": door.reads.tasks(run_id)})
+@router.get("/{run_id}/tasks", responses={200: {"model": bodies.PageAnswer}, **REFUSALS})
+def list_tasks(door: TheDoor, run_id: uuid.UUID, limit: Limit = 100, after: After = None) -> Reply:
+    """The tasks of the run object, each with its path as `task`."""
+    start = max(0, read_cursor(after, number) or 0)
+    tasks = list(door.reads.run_object(run_id)["tasks"].items())
+    following = write_cursor([start + limit]) if start + limit < len(tasks) else None
+    rows = [{"task": path, **task} for path, task in tasks[start : start + limit]]
+    return Reply({"items": rows, "next": following})
 
 
 @router.get("/{run_id}/tasks/{task}/items", responses={200: {"model": bodies.PageAnswer}, **REFUSALS})

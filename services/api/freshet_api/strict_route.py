@@ -22,7 +22,24 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read strictly."""
+    """A request whose body is bounded and whose JSON is read strictly."""
+
+    async def body(self) -> bytes:
+        """The body. Raises Problem for one that is too large, without reading all of it."""
+        if not hasattr(self, "_kept"):
+            self._kept = await self._read(self.app.state.max_body)
+        return self._kept
+
+    async def _read(self, limit: int) -> bytes:
+        chunks = bytearray()
+        announced = self.headers.get("content-length", "0")
+        if announced.isdigit() and int(announced[:20]) > limit:
+            raise _too_large(limit)
+        async for chunk in self.stream():
+            chunks += chunk
+            if len(chunks) > limit:
+                raise _too_large(limit)
+        return bytes(chunks)
 
     async def json(self) -> Any:
         """The body. Raises orjson's JSONDecodeError for what is not JSON, Problem for what can't be kept."""
@@ -47,6 +64,11 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handler
+
+
+def _too_large(limit: int) -> Problem:
+    # The rest of the body stays unread, so the connection can't be used again.
+    return Problem(413, "body_too_large", f"A request has at most {limit} bytes.", headers={"Connection": "close"})
 
 
 async def _authenticate(request: Request) -> None:

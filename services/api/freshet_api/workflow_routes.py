@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
 
-from freshet.domain.errors import ConflictError
+from freshet.domain.errors import DefinitionError
 from freshet.scheduling import first_tick
 from freshet_api import bodies, starting
 from freshet_api.applying import apply
@@ -96,7 +96,7 @@ def start_run(
 def backfill_workflow(door: TheDoor, name: Name, body: bodies.BackfillBody) -> Reply:
     """Make a run for each tick of a span, unless it was backfilled before."""
     if body.end < body.begin:
-        raise ConflictError("`from` lies after `to`.")
+        raise DefinitionError("`from` lies after `to`.", code="invalid_request", pointer="/from")
     filled = starting.backfill(door, name, body)
     runs = [{"run_id": each.asked.run_id, "scheduled_for": each.tick, "created": each.asked.created} for each in filled]
     return Reply({"created": sum(each.asked.created for each in filled), "runs": runs})

@@ -18,7 +18,7 @@ from freshet.domain.errors import NotFoundError
 from freshet.domain.model import Kind
 from freshet.domain.states import ItemState, is_final
 from freshet.storage.database import Database, Row
-from freshet.storage.reads import RESULT_LIMIT, sentence
+from freshet.storage.reads import RESULT_LIMIT, declared_tasks, sentence
 
 #: Bytes of results that one page holds at most, besides its first one.
 PAGE_BYTES = 8 * 1024 * 1024
@@ -164,12 +164,16 @@ class Items:
         return _split(item, mapped=self._mapped(run_id, task))
 
     def _mapped(self, run_id: uuid.UUID, task: str) -> bool:
+        """Whether the task has fanned out. Raises NotFoundError for a task that the run's workflow has not."""
         row = self._database.row("TaskRunAny", {"run": run_id, "task": task})
         if row is not None:
             return row["source_kind"] is not None or row["kind"] == Kind.MAP
-        if self._database.row("RunExists", {"run": run_id}) is None:
+        run = self._database.row("RunGet", {"run": run_id})
+        if run is None:
             raise NotFoundError(f"There is no run {run_id}.")
-        raise NotFoundError(f"Run {run_id} has no task {task}, or has not come to it yet.")
+        if all(path != task for path, _, _ in declared_tasks(run["document"] or {})):
+            raise NotFoundError(f"Run {run_id} has no task {task}.")
+        return False
 
     def _refuse_missing(self, run_id: uuid.UUID, task: str, item: str | None, rows: list[Row]) -> None:
         if rows:

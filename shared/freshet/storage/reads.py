@@ -61,11 +61,6 @@ class Reads:
             }
         )
 
-    def tasks(self, run_id: uuid.UUID) -> dict[str, Any]:
-        """The tasks of the run object. Raises NotFoundError."""
-        tasks: dict[str, Any] = self.run_object(run_id)["tasks"]
-        return tasks
-
     def recorded(self, run_id: uuid.UUID) -> bool:
         """Whether the run has ended and all its facts stand in the log. Raises NotFoundError."""
         row = self._database.row("RunRecorded", {"run": run_id})
