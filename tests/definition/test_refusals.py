@@ -115,6 +115,8 @@ BROKEN: list[tuple[str, str, str, int, str]] = [
         "unknown_variable", "/triggers/0/when", 4, "reads 'item', which is not there; there are event",
     ),
     # kinds
+    ('name: "a\\0"\ntasks: {a: {process: p}}\n', "not_json", "/name", 1, "holds a NUL character"),
+    ("name: w\npriority: 9223372036854775808\n", "not_json", "/priority", 2, "beyond 64 bits"),
     (HEAD + "  a: {bash: echo}\n", "unknown_kind", "/tasks/a", 3, "unknown kind 'bash'; a task is one of process"),
     (HEAD + "  a: {proces: p}\n", "unknown_kind", "/tasks/a", 3, "'proces' (did you mean 'process'?)"),
     (HEAD + "  a: {timeout: 3}\n", "no_kind", "/tasks/a", 3, "has no kind"),

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from freshet.definition.document import Document
 from freshet.definition.errors import pointing_into, refuse
+from freshet.definition.json_values import json_problems
 from freshet.definition.reading_rules import rule_problems
 from freshet.definition.refusals import as_refusals
 from freshet.definition.workflow_file import ParamFile, ScheduleFile, TaskFile, TriggerFile, WorkflowFile
@@ -48,6 +49,7 @@ def compile_workflow(data: Any, *, base: Path | None = None) -> Workflow:
     if not isinstance(data, Mapping):
         message = "a workflow file is an object with at least `name` and `tasks`"
         raise DefinitionError(message, code="wrong_type")
+    refuse(list(json_problems(data)))
     try:
         parsed = WorkflowFile.model_validate(dict(data), context={"base": base})
     except ValidationError as error:

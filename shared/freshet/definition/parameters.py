@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import orjson
 
 from freshet.definition.errors import pointer, refuse
+from freshet.definition.json_values import json_problems
 from freshet.definition.refusals import shown
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import Param, Workflow
@@ -56,12 +58,13 @@ def _value(param: Param, given: Mapping[str, Any], *, from_text: bool) -> Any:
     if param.name not in given:
         if param.required:
             raise _error(param.name, "missing_param", "is required; give it a value")
-        return param.default
+        return deepcopy(param.default)  # a run may change its own
     value = given[param.name]
     if from_text and isinstance(value, str):
         value = _read(param, value)
     if value is None and not param.required and param.default is None:
         return None
+    refuse(list(json_problems(value, ("params", param.name))))
     reason = check_value(param, value)
     if reason is not None:
         raise _error(param.name, "wrong_type", reason)
