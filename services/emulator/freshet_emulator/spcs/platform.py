@@ -37,6 +37,8 @@ from freshet_emulator.state import StateStore
 
 # How long containers get when the emulator itself stops (seconds).
 STOP_GRACE = 2.0
+# Dropped jobs that the history still knows; the real one forgets after thirty days.
+REMEMBERED = 10_000
 NODE_LOST = "Compute pool node was lost"
 STOPPED = "The emulator stopped while the job ran"
 
@@ -66,6 +68,7 @@ class Platform:
         self._pools = {pool.name: pool for pool in map(stored_pool, store.load("pool"))}
         self._jobs: dict[FullName, Job] = {}
         self._history: dict[str, Job] = {}
+        self._dropped: deque[str] = deque()
         self._waiting: dict[str, deque[tuple[Job, Replica]]] = {}
         self._thread = threading.Thread(target=self._place_while_running, name="placement", daemon=True)
 
@@ -76,6 +79,8 @@ class Platform:
                 self._history[job.id] = job
                 if job.deleted_on is None:
                     self._jobs[job.name] = job
+                else:
+                    self._dropped.append(job.id)
                 if not job.ended:
                     self._enqueue(job)
                 self._save(job)
@@ -200,10 +205,18 @@ class Platform:
             job = self.job(name)
             del self._jobs[name]
             job.deleted_on = utc_now()
+            self._remember(job)
             if job.ended:
                 self._save(job)
             else:
                 self._halt(job)
+
+    def _remember(self, job: Job) -> None:
+        self._dropped.append(job.id)
+        while len(self._dropped) > REMEMBERED:
+            forgotten = self._dropped.popleft()
+            del self._history[forgotten]
+            self._store.remove("job", forgotten)
 
     def lose_node(self, name: FullName) -> None:
         """Take away the node under a job: it ends as INTERNAL_ERROR. Raises SqlError 2003."""
