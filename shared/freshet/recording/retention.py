@@ -48,22 +48,27 @@ class RetentionPass:
         with self._store.alone() as alone:
             if not alone:
                 return Pruned()
-            made = sum(self._store.make(parent, day) for parent, day in self._store.missing(ahead=AHEAD))
-            dropped = sum(self._dropped(partition) for partition in self._store.old(days=self._days))
+            made = sum(
+                self._tried(f"{parent} of {day}", partial(self._store.make, parent, day))
+                for parent, day in self._store.missing(ahead=AHEAD)
+            )
+            dropped = sum(
+                self._tried(partition, partial(self._store.drop, partition))
+                for partition in self._store.old(days=self._days)
+            )
             rows = _until_done(partial(self._store.prune_defaults, days=self._days, limit=CHUNK))
             runs = self._store.runs(days=self._days, limit=RUNS)
             for run in runs:
                 rows += _until_done(partial(self._store.prune_run, run, limit=CHUNK))
         return Pruned(made=made, dropped=dropped, rows=rows, runs=len(runs))
 
-    def _dropped(self, partition: str) -> bool:
+    def _tried(self, partition: str, step: Callable[[], bool]) -> bool:
         try:
-            self._store.drop(partition)
+            return step()
         except UnreachableError as error:
-            # Somebody reads it, most likely. If it is Postgres that is away, the next statement says so.
-            self._log.warning("partition_kept", message=f"{partition} stays for now: {error.message}")
+            # A long reader, most likely. If it is Postgres that is away, the next statement says so.
+            self._log.warning("partition_kept", message=f"{partition} stays as it is for now: {error.message}")
             return False
-        return True
 
 
 def _until_done(step: Callable[[], int]) -> int:

@@ -38,7 +38,10 @@ class Retention:
         return [(row["parent"], row["day"]) for row in rows]
 
     def make(self, parent: str, day: date) -> bool:
-        """Make one partition; what the DEFAULT partition holds of that day moves into it."""
+        """Make one partition; what the DEFAULT partition holds of that day moves into it.
+
+        False when it is there already. Raises UnreachableError when readers kept it for two seconds.
+        """
         row = self._database.row("PartitionMake", {"parent": parent, "day": day})
         return bool(row and row["made"])
 
@@ -46,9 +49,9 @@ class Retention:
         """Partitions of days more than `days` back."""
         return [row["partition"] for row in self._database.rows("PartitionsOld", {"days": days})]
 
-    def drop(self, partition: str) -> None:
+    def drop(self, partition: str) -> bool:
         """Drop one. Raises UnreachableError when readers kept it for two seconds."""
-        self._database.row("PartitionDrop", {"partition": partition})
+        return self._database.row("PartitionDrop", {"partition": partition}) is not None
 
     def prune_defaults(self, *, days: int, limit: int) -> int:
         """Delete what is as old from the DEFAULT partitions, up to `limit` rows of each; how many went."""

@@ -51,6 +51,9 @@ QUEUE = "messaging.destination.name"
 SYSTEM = "messaging.system"
 OPERATION = "messaging.operation.name"
 KIND = "freshet.task.kind"
+METHOD = "http.request.method"
+ROUTE = "http.route"
+STATUS = "http.response.status_code"
 
 _OF_TASK = (WORKFLOW, TASK, KIND, TASK_RESULT, ERROR)
 
@@ -178,6 +181,14 @@ METRICS: tuple[Instrument, ...] = (
         unit="s",
         description="From a report's commit to the commit of the decision that it led to; one value per report.",
         source="dispatcher",
+    ),
+    Instrument(
+        name="http.server.request.duration",
+        shape=Shape.HISTOGRAM,
+        unit="s",
+        attributes=(METHOD, ROUTE, STATUS),
+        description="From a request's head to the end of its answer; of a live stream, all of its life.",
+        source="api",
     ),
     Instrument(
         name="process.uptime",

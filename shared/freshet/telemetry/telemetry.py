@@ -66,7 +66,8 @@ class Telemetry:
 
     def add(self, name: str, amount: float, attributes: Names | None = None) -> None:
         """Count `amount` more; attributes that are None are left out. Raises KeyError for what is not in the table."""
-        self._counters[name].add(amount, dict(checked(name, attributes, Shape.COUNTER)))
+        names = dict(checked(name, attributes, Shape.COUNTER))
+        self._counters[name].add(amount, names)
 
     def record(self, name: str, value: float, attributes: Names | None = None) -> None:
         """Put one value into a histogram."""

@@ -1,8 +1,9 @@
 -- One day's partition of one table of the log, with what the DEFAULT partition holds of that day moved into it.
 -- One table and day per transaction: a recorder that writes to two DEFAULT partitions could otherwise meet it in a
--- deadlock. ATTACH, not PARTITION OF: it lets the recorders go on writing to the parent's other partitions.
+-- deadlock. It waits two seconds for a long reader of the DEFAULT partition, whose queue everybody else would stand
+-- in; days are made ahead, so a later hour is early enough. ATTACH, not PARTITION OF: it lets the recorders go on writing to the parent's other partitions.
 create or replace function log.make_partition(parent text, day date) returns boolean
-language plpgsql as $$
+language plpgsql set lock_timeout = '2s' as $$
 declare
     name text := parent || '_' || to_char(day, 'YYYYMMDD');
     key text := case parent when 'run' then 'created_at' else 'at' end;
@@ -31,4 +32,6 @@ begin
     perform log.make_partition(c.relname, (now() at time zone 'UTC')::date + ahead)
     from pg_class c cross join generate_series(0, 1) ahead
     where c.relnamespace = 'log'::regnamespace and c.relkind = 'p';
+exception when lock_not_available then
+    raise notice 'The days of the log are left to the recorder: somebody reads it.';
 end $$;
