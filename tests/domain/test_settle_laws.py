@@ -59,7 +59,7 @@ class RunInMiniature(RuleBasedStateMachine):
 
     @initialize(tasks=tasks_of_a_scope(), last=st.integers(0, 2), shuffle=st.integers(0, 2**16))
     def begin(self, tasks: tuple[Task, ...], last: int, shuffle: int) -> None:
-        ends = [task(f"f{index}") for index in range(last)]
+        ends = [make(f"f{make.__name__}", on_failure=OnFailure.CONTINUE) for make in (task, mapped)[:last]]
         self.finals = frozenset(each.name for each in ends)
         self.shuffle = random.Random(shuffle)
         self.cancelled = False
@@ -92,9 +92,23 @@ class RunInMiniature(RuleBasedStateMachine):
                 assert new is old, "a final state is final"
             if old.state is TaskState.PENDING and new.state is not TaskState.PENDING:
                 self.check_first_move(name, new)
+            if old.state is TaskState.RUNNING and is_final(new.state):
+                self.check_end(old, new)
+
+    def check_end(self, old: Node, new: Node) -> None:
+        if new.failed:
+            assert new.state is TaskState.FAILED
+        elif new.cancelled:
+            assert new.state is TaskState.CANCELLED
+        elif new.plain:
+            assert getattr(new, new.state.value) == 1
+        else:
+            assert new.state is (TaskState.CANCELLED if old.total is None else TaskState.SUCCEEDED)
+            assert self.cancelled or old.total is not None
 
     def check_first_move(self, name: str, new: Node) -> None:
         assert (new.state is TaskState.RUNNING) == (name in self.begun)
+        assert new.state is not TaskState.RUNNING or new.total == (1 if new.plain else None)
         if name in self.finals:
             assert all(is_final(self.nodes[other].state) for other in self.nodes if other not in self.finals)
         elif self.cancelled:
@@ -172,6 +186,7 @@ class RunInMiniature(RuleBasedStateMachine):
             alive = [each for each in self.nodes.values() if not is_final(each.state)]
             assert (self.outcome is None) == bool(alive)
             assert not alive or any(each.state is TaskState.RUNNING for each in alive)
+            assert not self.cancelled or self.finals.issuperset(self.running(expanded=False))
 
     @invariant()
     def ended_tasks_have_counted_all_their_items(self) -> None:
@@ -192,7 +207,7 @@ class RunInMiniature(RuleBasedStateMachine):
 
 
 TestRunInMiniature = RunInMiniature.TestCase
-TestRunInMiniature.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestRunInMiniature.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,9 +6,14 @@ from .mutant import Mutant
 
 FUNCTIONS = "shared/freshet/storage/functions"
 ENGINE = "shared/freshet/engine"
-RUNS = ("tests/engine/test_runs.py",)
-RING = ("tests/engine/test_ring.py",)
-CLAIMS = ("tests/worker/test_worker_store.py", "tests/engine/test_runs.py")
+
+
+def runs(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/engine/test_runs.py::test_{name}" for name in names)
+
+
+def ring(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/engine/test_ring.py::test_{name}" for name in names)
 
 
 def bug(name: str, file: str, old: str, new: str, tests: tuple[str, ...]) -> Mutant:
@@ -21,14 +26,14 @@ MUTANTS = (
         f"{FUNCTIONS}/engine_claim.sql",
         "where id = bundle_id and claim is null and submitted_at is null and due_at is null",
         "where id = bundle_id and submitted_at is null and due_at is null",
-        CLAIMS,
+        runs("a_bundle_is_claimed_by_one"),
     ),
     bug(
         "store: no fence at the finish",
         f"{FUNCTIONS}/engine_finish.sql",
         "where id = bundle_id and claim = token and cardinality(items) - done = n",
         "where id = bundle_id and cardinality(items) - done = n",
-        CLAIMS,
+        runs("a_finish_under_another_claim_is_refused"),
     ),
     bug(
         "store: the sweep forgets what a partial finish committed",
@@ -37,126 +42,132 @@ MUTANTS = (
         "format('Worker %s was lost.', g.worker))) order by k)\n        from generate_series(g.done + 1,",
         "'c', g.done + 1 = cardinality(g.items),\n            'e', jsonb_build_object('class', 'lost', 'message', "
         "format('Worker %s was lost.', g.worker))) order by k)\n        from generate_series(1,",
-        RUNS,
+        runs("a_partial_finish_is_kept_when_the_worker_dies"),
     ),
     bug(
         "store: fan-in counts what was reported, not what moved",
         f"{FUNCTIONS}/engine_take.sql",
         "from moved group by task_run_id",
         "from outcome where s = 'succeeded' group by task_run_id",
-        RUNS,
+        runs("a_report_that_arrives_twice_counts_once"),
     ),
     bug(
         "store: fan-in counted twice",
         f"{FUNCTIONS}/engine_take.sql",
         "succeeded = t.succeeded + c.n",
         "succeeded = t.succeeded + 2 * c.n",
-        RUNS,
+        runs("a_map_over_a_result_made_at_run_time_runs_every_element_once"),
     ),
     bug(
         "store: an old attempt's report is taken",
         f"{FUNCTIONS}/engine_take.sql",
         "where o.s = 'succeeded' and w.id = o.i and w.attempt = o.a and w.state = 'queued'",
         "where o.s = 'succeeded' and w.id = o.i and w.state = 'queued'",
-        RUNS,
+        runs("a_report_of_an_old_attempt_changes_nothing"),
     ),
     bug(
         "store: a run under another's lock is not skipped but waited for",
         f"{FUNCTIONS}/engine_take.sql",
         "order by id for update skip locked) locked",
         "order by id for update) locked",
-        RING,
+        ring("a_run_that_one_dispatcher_holds_is_left_alone_by_another"),
     ),
     bug(
         "store: every bundle of a map is a bundle of its first items",
         f"{FUNCTIONS}/engine_put.sql",
         "array(select f.task_run_id << 24 | i from generate_series(f.first, f.first + f.count - 1) as g (i))",
         "array(select f.task_run_id << 24 | i from generate_series(0, f.count - 1) as g (i))",
-        RUNS,
+        runs("a_map_over_a_result_made_at_run_time_runs_every_element_once"),
     ),
     bug(
         "store: a retry does not wait for its delay",
         f"{FUNCTIONS}/engine_put.sql",
         "case when delay_s > 0 then p_now + delay_s * interval '1 second' end,",
         "null,",
-        RING,
+        ring("a_retry_waits_for_its_delay_and_is_then_published"),
     ),
     bug(
         "store: what is due later is released now",
         "shared/freshet/storage/sql/engine.sql",
         "where due_at <= clock_timestamp()",
         "where due_at is not null",
-        RING,
+        ring("a_retry_waits_for_its_delay_and_is_then_published"),
     ),
     bug(
         "store: the backlog knows no priority",
         "shared/freshet/storage/sql/engine.sql",
         "order by priority, turn, id limit %(room)s",
         "order by id limit %(room)s",
-        RING,
+        ring("a_backlog_goes_by_priority_and_then_round_robin_over_runs"),
     ),
     bug(
         "store: an overdue claim expires all that is left of its bundle",
         f"{FUNCTIONS}/engine_end_bundles.sql",
         "'s', case when k = g.done + 1 then 'timed_out' else 'lost' end,",
         "'s', 'timed_out',",
-        RING,
+        ring("a_claim_past_its_deadline_expires_only_the_item_in_hand"),
     ),
     bug(
         "store: a cancel takes the finally tasks with it",
         f"{FUNCTIONS}/engine_end_bundles.sql",
         "and t.task <> all (p_spared)",
         "",
-        RUNS,
+        runs("a_cancel_spares_finally_tasks_in_flight"),
     ),
     bug(
         "engine: one bad run parks the whole batch",
         f"{ENGINE}/fold.py",
         "if len(runs) <= 1:",
         "if True:",
-        RUNS,
+        runs("a_run_that_cannot_be_decided_is_parked_and_others_go_on"),
     ),
-    bug("engine: a scope ends and nobody counts it", f"{ENGINE}/run_fold.py", "outer.add(outcome.value)", "pass", RUNS),
+    bug(
+        "engine: a scope ends and nobody counts it",
+        f"{ENGINE}/run_fold.py",
+        "outer.add(outcome.value)",
+        "pass",
+        runs("nested_maps_count_each_scope_and_join"),
+    ),
     bug(
         "engine: a map's elements are opened beyond its window",
         f"{ENGINE}/run_fold.py",
         "loaded.mark += count\n        self._load(rows)",
         "self._load(rows)",
-        RUNS,
+        runs("nested_maps_count_each_scope_and_join"),
     ),
     bug(
         "engine: a stopped worker is declared dead in spite of its session",
         f"{ENGINE}/witness.py",
         "self.patience.lease if worker in witnessed else self.patience.dead_after",
         "self.patience.dead_after",
-        RING,
+        ring("a_stopped_worker_whose_session_lives_keeps_its_claim_for_the_lease"),
     ),
     bug(
         "engine: a judge that stood still judges at once",
         f"{ENGINE}/witness.py",
         "self._not_before = now + self.patience.grace\n            self._silence.clear()",
         "pass",
-        RING,
+        ring("a_judge_that_was_stopped_itself_waits_before_it_judges"),
     ),
     bug(
         "engine: a flush loses what was queued",
         f"{ENGINE}/ring.py",
         "if not self._bus.fresh():",
         "if self._bus.fresh() or True:",
-        RING,
+        ring("a_flush_publishes_every_unclaimed_bundle_again"),
     ),
     bug(
         "engine: a message that waits is published again",
         f"{ENGINE}/refill.py",
         "lost = set(waiting) - self._bus.queued(queue)",
         "lost = set(waiting)",
-        RING,
+        ring("a_message_that_waits_in_its_queue_is_not_published_twice"),
     ),
     bug(
         "engine: a cancel leaves what no window has opened",
         f"{ENGINE}/loaded.py",
         'self.add("cancelled", self.node.total - self.mark)\n            self.mark = self.node.total',
         "self.mark = self.node.total",
-        RUNS,
+        runs("a_cancel_ends_what_is_queued_and_what_is_not_opened_yet"),
     ),
 )
