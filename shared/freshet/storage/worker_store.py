@@ -20,7 +20,9 @@ from freshet.storage.database import Database, Row, Session, translated
 from freshet.storage.statements import statement
 
 Fact = tuple[int, bytes]  # an outbox row: id and body, as Bus.announce takes it
-Outcome = Mapping[str, Any]  # one element of engine.report.body: {"i", "a", "s", "r", "n", "d", "e", …}
+Outcome = (
+    Mapping[str, Any] | orjson.Fragment
+)  # one element of engine.report.body: {"i", "a", "s", "r", "n", "d", "e", …}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +60,13 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptKey:
-    """Whose log lines these are. `item` is the dotted index path."""
+class LogPart:
+    """Some lines of an attempt's log. `item` is the dotted index path; parts count from 0."""
 
-    run_id: UUID
-    task: str
     item: str
     attempt: int
-    claim: UUID
+    number: int
+    text: str
 
 
 class WorkerStore:
@@ -91,6 +92,11 @@ class WorkerStore:
             "BundleFinish", {"bundle": bundle, "claim": claim, "outcomes": Jsonb(list(outcomes), orjson.dumps)}
         )
         return bool(row and row["ended"])
+
+    def progress(self, bundle: int, claim: UUID) -> int | None:
+        """How many of the bundle's items are reported; None when the claim is lost or the bundle has ended."""
+        row = self._database.row("BundleProgress", {"bundle": bundle, "claim": claim})
+        return None if row is None else int(row["done"])
 
     def release(self, bundle: int, claim: UUID, rest: Sequence[tuple[int, int]], outcome: str = "returned") -> bool:
         """Give back the rest of a bundle, (item, attempt) each: `returned` or `handed_back`."""
@@ -196,19 +202,19 @@ class WorkerStore:
 
     # --- logs ------------------------------------------------------------------------------------------------------
 
-    def write_log(self, key: AttemptKey, parts: Mapping[int, str]) -> None:
-        """Store parts of an attempt's log by their number."""
+    def write_logs(self, run_id: UUID, task: str, claim: UUID, parts: Sequence[LogPart]) -> None:
+        """Store parts of the logs of attempts of one bundle."""
         self._database.run(
             "AttemptLogAdd",
             {
-                "run_id": key.run_id,
-                "task": key.task,
-                "item": key.item,
-                "attempt": key.attempt,
-                "claim": key.claim,
-                "parts": list(parts),
+                "run_id": run_id,
+                "task": task,
+                "claim": claim,
+                "items": [part.item for part in parts],
+                "attempts": [part.attempt for part in parts],
+                "numbers": [part.number for part in parts],
                 # Postgres has no text with NUL in it.
-                "texts": [text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in parts.values()],
+                "texts": [part.text.replace("\0", "\N{REPLACEMENT CHARACTER}") for part in parts],
             },
         )
 

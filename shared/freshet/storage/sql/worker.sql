@@ -7,6 +7,9 @@ select engine.claim(%(bundle)s, %(worker)s, %(claim)s) as claim
 -- name: BundleFinish
 select engine.finish(%(bundle)s, %(claim)s, %(outcomes)s) as ended
 
+-- name: BundleProgress
+select done from engine.bundle where id = %(bundle)s and claim = %(claim)s
+
 -- name: BundleWatch
 select engine.watch(%(bundle)s, %(claim)s) as watch
 
@@ -106,5 +109,5 @@ select engine.parents(%(run)s, %(scope)s, %(paths)s) as parents
 
 -- name: AttemptLogAdd
 insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
-select %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, p.part, p.text
-from unnest(%(parts)s::int[], %(texts)s::text[]) p(part, text)
+select %(run_id)s, %(task)s, p.item, p.attempt, %(claim)s, p.number, p.text
+from unnest(%(items)s::text[], %(attempts)s::int[], %(numbers)s::int[], %(texts)s::text[]) p(item, attempt, number, text)

@@ -1,0 +1,121 @@
+"""The worker's wiring: settings in, one loop out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+
+from freshet.bus import Bus, QueueWorker
+from freshet.definition import compile_workflow
+from freshet.domain.errors import DefinitionError
+from freshet.domain.model import Kind, Workflow
+from freshet.execution.nursery import Nursery
+from freshet.execution.pulse import Pulse, Rhythm, new_lock_key
+from freshet.execution.signals import Signals
+from freshet.execution.supervisor import Holding, Limits, Supervisor
+from freshet.execution.times import Stopwatch
+from freshet.execution.warm_child import ChildEndedError, ChildOptions
+from freshet.runtime import log
+from freshet.runtime.clock import SystemClock
+from freshet.runtime.service import run_service
+from freshet.runtime.settings import WorkerSettings, load
+from freshet.storage.database import Database
+from freshet.storage.reads import Reads
+from freshet.storage.worker_store import WorkerRow, WorkerStore
+
+
+class Versions:
+    """Compiled definitions; a version never changes, so it is compiled once."""
+
+    def __init__(self, store: WorkerStore) -> None:
+        self._store = store
+        self._known: dict[tuple[str, int], Workflow] = {}
+
+    def __call__(self, name: str, version: int) -> Workflow:
+        """One version's workflow."""
+        if (name, version) not in self._known:
+            self._known[name, version] = compile_workflow(self._store.document(name, version))
+        return self._known[name, version]
+
+
+def build(settings: WorkerSettings) -> Supervisor:
+    """A worker from its settings. Starts its child and connects to Redis.
+
+    Raises DefinitionError when a module of processes is refused, UnreachableError without Redis.
+    """
+    database_url = settings.database_url.get_secret_value()
+    user_url = settings.process_database_url.get_secret_value() if settings.process_database_url else database_url
+    options = ChildOptions(modules=settings.processes, database_url=user_url, limit=settings.max_result_bytes)
+    nursery = Nursery(options, items_per_child=settings.items_per_child)
+    queues = tuple(dict.fromkeys([*nursery.processes, *_common_queues(settings), *settings.queues]))
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    signals, clock = Signals(), SystemClock()
+    store = WorkerStore(database := Database(database_url, name="worker", sessions=3))
+    bus = Bus(redis_url := settings.redis_url.get_secret_value(), name="freshet-worker")
+    queue_worker = QueueWorker(redis_url, name=worker, queues=queues, stop=signals.stop_bundle)
+    stopwatch, holding = Stopwatch(clock), Holding()
+    pulse = Pulse(
+        WorkerRow(id=worker, lock_key=new_lock_key(), hostname=socket.gethostname(), pid=os.getpid(), queues=queues),
+        store=store,
+        bus=bus,
+        queue_worker=queue_worker,
+        signals=signals,
+        stopwatch=stopwatch,
+        holding=holding,
+        clock=clock,
+        rhythm=Rhythm(heartbeat=settings.heartbeat, dead_after=settings.dead_after),
+    )
+    return Supervisor(
+        worker=worker,
+        store=store,
+        reads=Reads(database),
+        bus=bus,
+        queue_worker=queue_worker,
+        nursery=nursery,
+        signals=signals,
+        stopwatch=stopwatch,
+        pulse=pulse,
+        definitions=Versions(store),
+        limits=Limits(max_log_bytes=settings.max_log_bytes, drain_grace=settings.drain_grace),
+        holding=holding,
+    )
+
+
+def _common_queues(settings: WorkerSettings) -> list[str]:
+    kinds = [Kind.PYTHON, Kind.SQL]
+    if settings.snowflake_account:
+        kinds.append(Kind.JOB_SERVICE)
+    return [kind.value for kind in kinds]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal; the exit code."""
+    given = _arguments(arguments)
+    settings = load(WorkerSettings, processes=given.processes, queues=given.queues)
+    log.configure("worker", settings.log_level)
+    try:
+        supervisor = build(settings)
+    except (DefinitionError, ChildEndedError) as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 2
+    code = run_service(
+        "worker",
+        supervisor.once,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+        on_stop=supervisor.stop,
+        grace=settings.drain_grace,
+    )
+    supervisor.close()
+    return code
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="freshet worker")
+    parser.add_argument("--processes", metavar="MODULE[,MODULE]", help="modules with @process functions")
+    parser.add_argument("--queues", metavar="QUEUE[,QUEUE]", help="queues to serve besides those of the processes")
+    return parser.parse_args(arguments)

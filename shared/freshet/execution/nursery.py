@@ -1,0 +1,53 @@
+"""One child at a time, always a living one.
+
+Guarantees: a child that died, or that was killed, or has served its share, is replaced before it is needed; modules
+that suddenly can't be imported any more are told, and tried again. Used by the supervisor's main thread alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from freshet.execution.warm_child import ChildOptions, WarmChild
+
+
+class Nursery:
+    """Makes children."""
+
+    def __init__(self, options: ChildOptions, *, items_per_child: int) -> None:
+        self._options = options
+        self._share = items_per_child
+        self._child: WarmChild | None = None
+
+    @property
+    def processes(self) -> Mapping[str, str]:
+        """Isolation by `name@version` of what is served. Raises DefinitionError, ChildEndedError."""
+        return self.child().processes
+
+    def child(self) -> WarmChild:
+        """The present child, ready. Raises DefinitionError, ChildEndedError."""
+        if self._child is None:
+            self._child = WarmChild(self._options)
+        try:
+            self._child.processes  # noqa: B018  (waits until it is ready)
+        except BaseException:
+            self.close()
+            raise
+        return self._child
+
+    def renew(self) -> None:
+        """End the present child and start the next one, which gets ready meanwhile."""
+        self.close()
+        self._child = WarmChild(self._options)
+
+    def refresh(self) -> None:
+        """Between bundles: replace a child that has died or served its share."""
+        child = self._child
+        if child is not None and (child.items >= self._share or not child.alive):
+            self.renew()
+
+    def close(self) -> None:
+        """End the present child."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()

@@ -1,0 +1,209 @@
+"""A worker: one supervisor, one warm child.
+
+Purpose: pop a message, claim its bundle, have it worked through, report. Guarantees: user code never runs in this
+process; what can't be served here is handed back; SIGTERM finishes the item in hand and returns the rest; a bundle
+popped while Postgres is away is claimed when it is back. Never: a claim that nobody answers for; whatever goes wrong
+in here, the rest of the bundle is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import uuid4
+
+from freshet.bus import Bus, QueueWorker
+from freshet.domain.errors import ClaimLostError, FreshetError, UnreachableError
+from freshet.domain.model import Kind
+from freshet.execution.bundle_run import BundleRun, Rules
+from freshet.execution.nursery import Nursery
+from freshet.execution.payload import Definitions, Preparation
+from freshet.execution.pulse import Pulse
+from freshet.execution.signals import Signals
+from freshet.execution.times import Stopwatch
+from freshet.runtime import log
+from freshet.runtime.service import PassResult
+from freshet.storage.reads import Reads
+from freshet.storage.worker_store import Claimed, WorkerStore
+
+#: The database whose `sql` tasks run in the child.
+ENGINE_CONNECTION = "postgres"
+
+
+class Launcher(Protocol):
+    """Submits job services."""
+
+    def launch(self, preparation: Preparation) -> None:
+        """Submit the job of a claimed bundle and turn the claim into a watch, or end the bundle with a failure."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a worker allows."""
+
+    max_log_bytes: int = 1 << 20
+    items_per_child: int = 10_000
+    drain_grace: float = 30.0  # seconds
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """The loop's pass, and what it needs."""
+
+    worker: str
+    store: WorkerStore
+    reads: Reads
+    bus: Bus
+    queue_worker: QueueWorker
+    nursery: Nursery
+    signals: Signals
+    stopwatch: Stopwatch
+    pulse: Pulse
+    definitions: Definitions
+    limits: Limits
+    launcher: Launcher | None = None
+    holding: Holding = field(default_factory=lambda: Holding())
+    _popped: int | None = None
+    _begun: bool = False
+
+    def once(self) -> PassResult:
+        """Work through the next bundle, waiting a moment for it. Raises UnreachableError."""
+        self._begin()
+        if self._popped is None:
+            self._popped = self.queue_worker.pop()
+        if self._popped is None:
+            return PassResult()
+        claimed = self.store.claim(self._popped, self.worker, uuid4())
+        self._popped = None
+        if claimed is None:
+            return PassResult()
+        with self.stopwatch.busy(), self.holding.of(claimed.bundle):
+            self._work(claimed)
+        return PassResult(did=1)
+
+    def stop(self) -> None:
+        """Drain: safe in a signal handler."""
+        self.signals.drain(self.limits.drain_grace)
+
+    def close(self) -> None:
+        """Say goodbye and end the child."""
+        if self._begun:
+            self.pulse.end()
+        self.nursery.close()
+        self.signals.close()
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        processes = self.nursery.processes
+        self.store.declare([(name, version) for name, _, version in (ref.partition("@") for ref in processes)])
+        self.queue_worker.enter()
+        self.pulse.begin()
+        self._begun = True
+        log.logger().info(
+            "worker_available",
+            message=f"Worker {self.worker} serves {', '.join(self.queue_worker.queue_names())}.",
+            worker=self.worker,
+        )
+
+    def _work(self, claimed: Claimed) -> None:
+        run = claimed.document["run"]
+        logger = log.logger(
+            run_id=claimed.document["bundle"]["run_id"], task=claimed.document["task"]["path"], bundle=claimed.bundle
+        )
+        try:
+            workflow = self.definitions(run["workflow"], run["version"])
+            self._serve(Preparation(claimed, workflow, self.store, self.reads.run_object))
+        except ClaimLostError:
+            logger.info("claim_lost", message="The claim was lost; its work changes nothing.")
+        except Exception as error:
+            self._hand_back(claimed, f"{type(error).__name__}: {error}")
+            logger.exception("bundle_handed_back", message=str(error))
+            if not isinstance(error, FreshetError):
+                raise
+        finally:
+            self.nursery.refresh()
+
+    def _serve(self, preparation: Preparation) -> None:
+        reason = self._unserved(preparation)
+        if reason is not None:
+            self._announce(preparation.claimed)
+            self._hand_back(preparation.claimed, reason)
+        elif preparation.kind is Kind.JOB_SERVICE and self.launcher is not None:
+            self._announce(preparation.claimed)
+            self.launcher.launch(preparation)
+        else:
+            self._run(preparation)
+
+    def _run(self, preparation: Preparation) -> None:
+        process = preparation.task.process
+        isolation = self.nursery.processes.get(process.ref, "warm") if process is not None else "warm"
+        timeout: float | None = preparation.document["bundle"]["timeout_s"]
+        rules = Rules(
+            timeout=timeout,
+            isolated=isolation == "process" or (process is not None and process.isolation == "process"),
+            max_log_bytes=self.limits.max_log_bytes,
+        )
+        BundleRun(
+            preparation, store=self.store, bus=self.bus, nursery=self.nursery, signals=self.signals, rules=rules
+        ).run()
+
+    def _unserved(self, preparation: Preparation) -> str | None:
+        """Why this worker can't serve the task, if so."""
+        task = preparation.task
+        if task.process is not None and task.process.ref not in self.nursery.processes:
+            return f"This worker does not have the process {task.process.ref}."
+        if task.kind is Kind.JOB_SERVICE and self.launcher is None:
+            return "This worker has no Snowflake account for job services."
+        if task.sql is not None and task.sql.on != ENGINE_CONNECTION:
+            return f"This worker has no connection {task.sql.on} for sql tasks."
+        return None
+
+    def _hand_back(self, claimed: Claimed, reason: str) -> None:
+        """The rest of the bundle waits a moment and then goes to whoever can serve it."""
+        try:
+            done = self.store.progress(claimed.bundle, claimed.claim)
+            if done is not None:
+                self.store.finish(claimed.bundle, claimed.claim, _handed_back(claimed.document, done, reason))
+                self.bus.wake_dispatcher([claimed.document["bundle"]["partition"]])
+        except (ClaimLostError, UnreachableError) as error:
+            # The claim is gone, or its deadline or this worker's end will free it.
+            log.logger(bundle=claimed.bundle).warning("hand_back_lost", message=error.message)
+
+    def _announce(self, claimed: Claimed) -> None:
+        try:
+            self.bus.announce([claimed.fact])
+        except UnreachableError as error:
+            log.logger().debug("wake_lost", message=error.message)  # the recorder reads gaps from Postgres
+
+
+class Holding:
+    """The bundle in hand, for the heartbeat."""
+
+    def __init__(self) -> None:
+        self.bundle: int | None = None
+
+    def __call__(self) -> int | None:
+        """The bundle's id, if there is one."""
+        return self.bundle
+
+    def of(self, bundle: int) -> Holding:
+        """For `with`: while it lasts, this bundle."""
+        self.bundle = bundle
+        return self
+
+    def __enter__(self) -> None:
+        """The bundle is set already."""
+
+    def __exit__(self, *_error: object) -> None:
+        self.bundle = None
+
+
+def _handed_back(document: Mapping[str, object], done: int, reason: str) -> list[dict[str, object]]:
+    bundle = document["bundle"]
+    assert isinstance(bundle, Mapping)  # as engine.claim answers it
+    error = {"class": "unserved", "message": reason}
+    pairs = list(zip(bundle["items"], bundle["attempts"], strict=True))[done:]
+    return [{"i": item, "a": attempt, "s": "handed_back", "e": error} for item, attempt in pairs]

@@ -1,0 +1,235 @@
+"""One item after the other, in the child.
+
+Purpose: call the executor, commit what it wrote together with its report, send the outcome. Guarantees: an item that
+wrote is committed before the next one begins; what an item leaves behind (an open transaction, settings, a half
+printed line) does not reach the next. Never: an exception of user code that leaves here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from freshet.domain.errors import ClaimLostError, FreshetError, TransactionEndedError, UnreachableError
+from freshet.execution.channel import Channel, Sent
+from freshet.execution.context import Context
+from freshet.execution.contract import Executor, Item, Outcome, failed, raised
+from freshet.execution.logger import AttemptLogger
+from freshet.execution.process import ProcessExecutor
+from freshet.execution.python import PythonExecutor
+from freshet.execution.registry import Registry
+from freshet.execution.results import Results
+from freshet.execution.sql import SqlExecutor
+from freshet.storage.session import FinishRefusedError, ProcessSession, Turn
+
+
+class Bench:
+    """Where bundles are worked through."""
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        output: int,
+        control: int,
+        session: ProcessSession,
+        registry: Registry,
+        limit: int,
+        mark: bytes,
+    ) -> None:
+        """`output` takes what is printed, and `mark` there ends an item's share; `control` brings a byte when the
+        worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes.
+        """
+        self._channel = channel
+        self._output = output
+        self._control = control
+        self._session = session
+        self._registry = registry
+        self._limit = limit
+        self._mark = mark
+        self._asking = threading.Lock()
+        self._logger = AttemptLogger()
+        self._bundle: Mapping[str, Any] = {}
+        self._controls = b""  # what the supervisor has said beside the channel; such a child takes no further bundle
+        self._reported = 0  # items of the bundle that are known to be committed
+
+    def run_bundle(self, message: Mapping[str, Any]) -> None:
+        """Work through a bundle: a message of the supervisor, see `freshet.execution.bundle_run`."""
+        self._bundle = message
+        self._reported = message["first"]
+        executor = self._executor(message["kind"], message["spec"])
+        for position, item in enumerate(message["items"], start=message["first"]):
+            self._read_control()
+            if self._controls:
+                self._channel.send({"op": "stopped"})
+                return
+            self._run(executor, position, item)
+
+    def _run(self, executor: Executor, position: int, given: Mapping[str, Any]) -> None:
+        item = Item(key=given["key"], attempt=given["attempt"], index=given["index"], payload=self._payload(given))
+        claim = UUID(self._bundle["claim"])
+        before_begin = partial(self._commit_earlier, position)
+        self._session.open_turn(Turn(bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin))
+        started = time.monotonic()
+        try:
+            if given["refused"] is not None:
+                outcome = failed(given["refused"])
+            else:
+                outcome = executor.run(item, self._context(item))
+        except BaseException as error:  # noqa: BLE001  (whatever user code lets go is its failure, also SystemExit)
+            outcome = self._failure(error)
+        body, committed = self._settle(item, outcome, time.monotonic() - started)
+        if committed:
+            self._reported = position + 1
+        self._end_output(position)
+        self._channel.send_outcome(Sent(position, committed, body))
+
+    def _settle(self, item: Item, outcome: Outcome, seconds: float) -> tuple[bytes, bool]:
+        """The outcome as it stands in the end, and whether it is committed."""
+        if self._session.ended:
+            outcome = _ended_transaction()
+        elif outcome.status == "succeeded" and self._session.begun:
+            body = _encoded(outcome, item, seconds)
+            refusal = self._commit(body)
+            if refusal is None:
+                return body, True
+            outcome = refusal
+        elif self._session.lost:
+            outcome = _server_lost()
+        self._session.abandon()
+        return _encoded(outcome, item, seconds), False
+
+    def _commit(self, body: bytes) -> Outcome | None:
+        """Commit the item's writes and its report; what to report instead if that did not succeed."""
+        try:
+            self._session.finish(b"[" + body + b"]")
+        except ClaimLostError:
+            self._channel.send({"op": "lost"})
+            return failed("The claim was lost.", kind="lost", status="lost")
+        except TransactionEndedError:
+            return _ended_transaction()
+        except FinishRefusedError as error:
+            _print_trace(error)
+            return failed(error.message, type=type(error).__name__)
+        except UnreachableError:
+            # Committed or not: the supervisor asks the bundle's row before it believes this.
+            return _server_lost()
+        return None
+
+    def _failure(self, error: BaseException) -> Outcome:
+        _print_trace(error)
+        if self._session.lost or isinstance(error, UnreachableError):
+            return _server_lost()
+        return raised(error)
+
+    def _executor(self, kind: str, spec: Mapping[str, Any]) -> Executor:
+        if kind == "sql":
+            return SqlExecutor(spec["text"], limit=self._limit)
+        if kind == "python":
+            return PythonExecutor(spec["text"], limit=self._limit)
+        process = self._registry.get(spec["ref"])
+        if process is None:
+            raise FreshetError(f"Process {spec['ref']} is not registered here.")  # the supervisor asks before
+        return ProcessExecutor(process, put_values=self._session.put_values, limit=self._limit)
+
+    def _context(self, item: Item) -> Context:
+        run = self._bundle["run"]
+        scheduled_for = run["scheduled_for"]
+        return Context(
+            run_id=run["run_id"],
+            workflow=run["workflow"],
+            task=self._bundle["task"],
+            item=item.index,
+            attempt=item.attempt,
+            params=run["params"],
+            scheduled_for=datetime.fromisoformat(scheduled_for) if scheduled_for else None,
+            logger=self._logger,
+            _connection=lambda: self._session.connection,
+            _cancelled=self._cancelled,
+        )
+
+    def _payload(self, given: Mapping[str, Any]) -> Any:
+        payload = given["payload"]
+        for name, reference in given.get("results", {}).items():
+            results = Results(reference["total"], partial(self._page, reference))
+            if name == "":
+                return results
+            payload[name] = results
+        return payload
+
+    # --- talking with the supervisor --------------------------------------------------------------------------------
+
+    def _commit_earlier(self, position: int) -> None:
+        """Before a transaction begins, the outcomes of earlier items are committed: reports form a prefix."""
+        if self._reported < position:
+            self._ask({"op": "begin", "position": position})
+            self._reported = position
+
+    def _page(self, reference: Mapping[str, Any], first: int, count: int) -> dict[int, Any]:
+        answer = self._ask(
+            {"op": "page", "kind": reference["kind"], "source": reference["source"], "first": first, "count": count}
+        )
+        return {index: value for index, value in answer["values"]}
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        with self._asking:
+            self._channel.send(question)
+            answer = self._channel.receive()
+        if answer is None:
+            os._exit(1)  # the supervisor is gone, and with it everything that this work was for
+        if "error" in answer:
+            raise UnreachableError(answer["error"])
+        return answer
+
+    def _cancelled(self) -> bool:
+        self._read_control()
+        return b"c" in self._controls
+
+    def _read_control(self) -> None:
+        try:
+            self._controls += os.read(self._control, 16)
+        except BlockingIOError:
+            return
+
+    def _end_output(self, position: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                continue  # user code has closed or replaced it: there is nothing to flush
+        os.write(self._output, self._mark + b"%08x\n" % position)
+
+
+def _encoded(outcome: Outcome, item: Item, seconds: float) -> bytes:
+    document = outcome.document(item, seconds)
+    if isinstance(outcome.result, bytes):
+        document["r"] = orjson.Fragment(outcome.result)
+    return orjson.dumps(document)
+
+
+def _ended_transaction() -> Outcome:
+    return failed(
+        "The process ended the transaction of context.connection by a statement of its own (COMMIT, ROLLBACK or the"
+        " like). What it committed stays, and the item is not tried again.",
+        kind="transaction_ended",
+        status="ended_transaction",
+    )
+
+
+def _server_lost() -> Outcome:
+    return failed("Postgres went away while the item ran.", kind="lost", status="lost")
+
+
+def _print_trace(error: BaseException) -> None:
+    """All of it into the attempt's log; the report has a shortened one."""
+    sys.stderr.write("".join(traceback.format_exception(error)))
