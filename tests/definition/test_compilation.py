@@ -17,6 +17,7 @@ from freshet.definition import (
     normalise_document,
     workflow,
 )
+from freshet.domain.errors import DefinitionError
 from freshet.domain.model import (
     CatchUp,
     EventTrigger,
@@ -234,3 +235,27 @@ def test_a_null_default_makes_a_param_optional() -> None:
 def test_a_file_may_hold_several_workflows() -> None:
     text = "name: a\ntasks: {t: {process: p}}\n---\nname: b\ntasks: {t: {process: p}}\n---\n"
     assert [compile_document(document).name for document in load_text(text, "two.yaml")] == ["a", "b"]
+
+
+def test_item_is_there_for_a_fanned_out_task_and_within_a_nested_map() -> None:
+    job = {"image": "/a:1", "compute_pool": "P", "args": ["${{ item.x }}"]}
+    inner = {
+        "plain": {"process": "p", "input": "item.x"},
+        "again": {"process": "p", "for_each": "item.rows", "input": "item + 1"},
+    }
+    tasks = {"a": {"job_service": job, "for_each": 2}, "m": {"for_each": [{"rows": []}], "tasks": inner}}
+    assert len(list(compile_workflow({"name": "w", "tasks": tasks}).walk())) == 4
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"process": "p", "input": "item"},
+        {"process": "p", "for_each": "item.rows"},
+        {"job_service": {"image": "/a:1", "compute_pool": "P", "env": {"X": "${{ item }}"}}},
+    ],
+)
+def test_item_is_not_there_elsewhere(task: dict[str, Any]) -> None:
+    with pytest.raises(DefinitionError, match="reads 'item', which is not there") as caught:
+        one(task)
+    assert caught.value.code == "unknown_variable"
