@@ -17,6 +17,7 @@ import orjson
 
 from freshet.domain.errors import ConflictError, DefinitionError, UnreachableError
 from freshet.events import serialise
+from freshet.events.storable import check_storable
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -62,6 +63,7 @@ def _server() -> tuple[str, str | None]:
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
+    check_storable(event)
     try:
         return serialise(event)
     except TypeError as error:

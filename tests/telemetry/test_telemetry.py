@@ -35,7 +35,7 @@ def test_every_metric_has_a_name_of_its_own_a_unit_and_a_sentence() -> None:
     for each in METRICS:
         assert re.fullmatch(r"s|\{[a-z]+\}", each.unit)
         assert each.description.endswith(".")
-        assert each.name.startswith(("freshet.", "cicd.", "messaging.", "process."))
+        assert each.name.startswith(("freshet.", "cicd.", "messaging.", "process.", "http."))
 
 
 def test_bounds_rise() -> None:

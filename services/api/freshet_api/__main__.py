@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from types import FrameType
 
@@ -28,10 +27,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._door = door
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signature of signals)
         """Begin to shut down."""
         self._door.feed.close()
-        super().handle_exit(sig, frame)
+        # A second signal ends now. The base class would raise the signal again after a clean shutdown.
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def main() -> int:
@@ -39,12 +40,11 @@ def main() -> int:
     settings = load(ApiSettings)
     log.configure("api", settings.log_level)
     watch_parent()
-    telemetry = Telemetry("api")
     door = Door(
         database=Database(settings.database_url.get_secret_value(), name="api", sessions=SESSIONS),
         bus=Bus(settings.redis_url.get_secret_value(), name="freshet api"),
         token=settings.token.get_secret_value() if settings.token else None,
-        metrics=telemetry.exposition,
+        telemetry=Telemetry("api"),
     )
     config = uvicorn.Config(
         create_app(door, max_body=settings.max_body_bytes),
@@ -55,12 +55,7 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    try:
-        Server(config, door).run()
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    finally:
-        telemetry.close()
+    Server(config, door).run()
     return 0
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 from freshet_api import (
@@ -23,6 +24,7 @@ from freshet_api import (
 )
 from freshet_api.door import Door
 from freshet_api.keeper import Keeper
+from freshet_api.measuring import Measuring
 from freshet_api.paging import Reply
 
 #: Bytes of a request's body, unless the settings say otherwise.
@@ -50,17 +52,12 @@ def create_app(door: Door, *, max_body: int = MAX_BODY) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
+    app.add_middleware(Measuring, record=partial(door.telemetry.record, "http.server.request.duration"))
     app.state.door = door
     app.state.max_body = max_body
     app.state.keeper = Keeper(door.tokens, door.token)
     problems.install(app)
-    app.include_router(_api())
+    for module in (workflow_routes, server_sent_events, run_routes, event_routes, fleet_routes):
+        app.include_router(module.router, dependencies=[_BEARER])
     app.include_router(health_routes.router)
     return app
-
-
-def _api() -> APIRouter:
-    api = APIRouter(prefix="/api/v1", dependencies=[_BEARER])
-    for module in (workflow_routes, server_sent_events, run_routes, event_routes, fleet_routes):
-        api.include_router(module.router)
-    return api

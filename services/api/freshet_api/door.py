@@ -26,9 +26,8 @@ from freshet.storage.reads import Reads
 from freshet.storage.requests import Requests
 from freshet.storage.tables import Tables
 from freshet.storage.tokens import Tokens
+from freshet.telemetry import Telemetry
 from freshet_api.live_feed import LiveFeed
-
-Exposition = Callable[[], tuple[bytes, str]]
 
 SCHEDULER = "scheduler"
 
@@ -39,8 +38,8 @@ class Door:
 
     database: Database
     bus: Bus
+    telemetry: Telemetry
     token: str | None = None  # always accepted, besides those in the database
-    metrics: Exposition | None = None
     feed: LiveFeed = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +103,7 @@ class Door:
     def close(self) -> None:
         """End every connection."""
         self.feed.close()
+        self.telemetry.close()
         self.database.close()
         self.bus.close()
 

@@ -14,7 +14,7 @@ from freshet_api.run_routes import REFUSALS
 from freshet_api.starting import runs_of, stored
 from freshet_api.strict_route import StrictRoute
 
-router = APIRouter(prefix="/events", route_class=StrictRoute, tags=["events"])
+router = APIRouter(prefix="/api/v1/events", route_class=StrictRoute, tags=["events"])
 
 _EVENT = {
     "type": "object",

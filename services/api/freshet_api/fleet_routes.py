@@ -18,7 +18,7 @@ from freshet_api.paging import After, Limit, Reply, number, page, read_cursor, t
 from freshet_api.run_routes import REFUSALS
 from freshet_api.strict_route import StrictRoute
 
-router = APIRouter(route_class=StrictRoute, tags=["operations"])
+router = APIRouter(prefix="/api/v1", route_class=StrictRoute, tags=["operations"])
 
 Worker = Annotated[str, Path(max_length=512, description="The worker's id")]
 

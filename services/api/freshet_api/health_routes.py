@@ -31,5 +31,5 @@ def readyz(door: TheDoor) -> PlainTextResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(door: TheDoor) -> Response:
     """The exposition for Prometheus."""
-    body, content_type = door.metrics() if door.metrics else (b"", "text/plain; version=0.0.4")
+    body, content_type = door.telemetry.exposition()
     return Response(body, media_type=content_type)

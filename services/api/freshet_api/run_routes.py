@@ -18,7 +18,7 @@ from freshet_api.paging import After, Limit, Reply, number, page, read_cursor, t
 from freshet_api.problems import MEDIA_TYPE, ProblemDocument
 from freshet_api.strict_route import StrictRoute
 
-router = APIRouter(prefix="/runs", route_class=StrictRoute, tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", route_class=StrictRoute, tags=["runs"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "Refused", "model": ProblemDocument, "content": {MEDIA_TYPE: {}}},

@@ -31,7 +31,7 @@ RECORD_FIRST, RECORD_LAST = 0.02, 1.0  # seconds between two looks whether an en
 #: Milliseconds that the clocks of Redis and Postgres may differ.
 SKEW_MS = 5_000
 
-router = APIRouter(route_class=StrictRoute, tags=["live feed"])
+router = APIRouter(prefix="/api/v1", route_class=StrictRoute, tags=["live feed"])
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=64, description="The last id seen")]
 Answer = TypeVar("Answer")

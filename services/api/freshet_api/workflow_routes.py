@@ -15,7 +15,7 @@ from freshet_api.paging import After, Limit, Reply, page, read_cursor, text
 from freshet_api.run_routes import REFUSALS, IdempotencyKey, Trace, context_of, run_reply
 from freshet_api.strict_route import StrictRoute
 
-router = APIRouter(prefix="/workflows", route_class=StrictRoute, tags=["workflows"])
+router = APIRouter(prefix="/api/v1/workflows", route_class=StrictRoute, tags=["workflows"])
 
 Name = Annotated[str, Path(description="The workflow's name", min_length=1, max_length=256)]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="An older version; by default the newest")]
