@@ -72,8 +72,21 @@ def bad(**change: object) -> FACT:
         {"type": "freshet.run.melted.v1", "at": "2026-11-22T10:00:00Z", "workflow": "w"},
         {},
     ],
-    ids="word year-294277 no-time long-task no-task run-id items index large-index claim state empty".split(),
-)  # fmt: skip
+    ids=[
+        "word",
+        "year-294277",
+        "no-time",
+        "long-task",
+        "no-task",
+        "run-id",
+        "items",
+        "index",
+        "large-index",
+        "claim",
+        "state",
+        "empty",
+    ],
+)
 def test_one_bad_row_is_parked_and_all_else_is_recorded(outbox: Outbox, recording: Recording, culprit: FACT) -> None:
     run = Run()
     entries = [outbox.commit(run.item(f"t{k}", "succeeded")) for k in range(5)]

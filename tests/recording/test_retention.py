@@ -170,6 +170,16 @@ def test_a_run_stays_as_long_as_a_rerun_of_it_does(
     assert retention.once().runs == 0
 
 
+def test_many_old_runs_go_a_few_in_each_pass(
+    outbox: Outbox, retention: RetentionPass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "RUNS", 2)
+    for _ in range(3):
+        insert_run(outbox, finished=-31)
+    passes = [retention.once() for _ in range(2)]
+    assert [(each.runs, each.more) for each in passes] == [(2, True), (1, False)]
+
+
 def test_a_wide_run_goes_in_bounded_steps(
     outbox: Outbox, retention: RetentionPass, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

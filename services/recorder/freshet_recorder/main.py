@@ -84,6 +84,6 @@ def keeping(retention: RetentionPass) -> Once:
                 rows=pruned.rows,
                 runs=pruned.runs,
             )
-        return PassResult(did=pruned.made + pruned.dropped + pruned.rows, wait=EVERY)
+        return PassResult(did=pruned.made + pruned.dropped + pruned.rows, wait=0.0 if pruned.more else EVERY)
 
     return once

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from uuid import UUID
 
 from freshet.domain.errors import UnreachableError
 from freshet.runtime import log
@@ -21,7 +22,7 @@ EVERY = 3600.0
 AHEAD = 3
 #: Rows that one delete takes, and runs that one pass forgets.
 CHUNK = 10_000
-RUNS = 1_000
+RUNS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,7 @@ class Pruned:
     dropped: int = 0  # partitions
     rows: int = 0  # of DEFAULT partitions and of the engine's tables
     runs: int = 0
+    more: bool = False  # there is more to remove: the next pass is due at once
 
 
 class RetentionPass:
@@ -56,11 +58,18 @@ class RetentionPass:
                 self._tried(partition, partial(self._store.drop, partition))
                 for partition in self._store.old(days=self._days)
             )
-            rows = _until_done(partial(self._store.prune_defaults, days=self._days, limit=CHUNK))
+            rows = default_rows = self._store.prune_defaults(days=self._days, limit=CHUNK)
             runs = self._store.runs(days=self._days, limit=RUNS)
-            for run in runs:
-                rows += _until_done(partial(self._store.prune_run, run, limit=CHUNK))
-        return Pruned(made=made, dropped=dropped, rows=rows, runs=len(runs))
+            rows += sum(self._forget(run) for run in runs)
+        return Pruned(
+            made=made, dropped=dropped, rows=rows, runs=len(runs), more=default_rows >= CHUNK or len(runs) == RUNS
+        )
+
+    def _forget(self, run: UUID) -> int:
+        rows = 0
+        while (gone := self._store.prune_run(run, limit=CHUNK)) > 0:
+            rows += gone
+        return rows
 
     def _tried(self, partition: str, step: Callable[[], bool]) -> bool:
         try:
@@ -69,10 +78,3 @@ class RetentionPass:
             # A long reader, most likely. If it is Postgres that is away, the next statement says so.
             self._log.warning("partition_kept", message=f"{partition} stays as it is for now: {error.message}")
             return False
-
-
-def _until_done(step: Callable[[], int]) -> int:
-    total = 0
-    while (gone := step()) > 0:
-        total += gone
-    return total
