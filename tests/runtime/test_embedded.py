@@ -217,3 +217,25 @@ def test_a_child_is_stopped_in_order_and_killed_when_it_will_not(data: Path) -> 
         deadline.wait(0.01)
     child.stop(0.05)
     assert child.exit_code() == -signal.SIGKILL
+
+
+def test_a_child_is_asked_to_stop_once(data: Path) -> None:
+    """A service takes the second signal as "at once", and would not drain."""
+    patient = (
+        "import signal, time\n"
+        "def end(*_):\n"
+        "    signal.signal(15, signal.SIG_DFL)\n"
+        "    time.sleep(0.3)\n"
+        "    raise SystemExit(0)\n"
+        "signal.signal(15, end)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    log = data / "patient.log"
+    child = Child(Command(argv=(sys.executable, "-c", patient)), log)
+    deadline = threading.Event()
+    while not log.read_text():
+        deadline.wait(0.01)
+    child.ask_to_stop()
+    child.stop(20.0)
+    assert child.exit_code() == 0

@@ -180,11 +180,11 @@ def test_health_pages_say_what_is_missing() -> None:
 
 PARENT = """
 import os, sys, time
-from freshet.runtime.parentage import die_with_parent
-parent = os.getpid()
+from freshet.runtime.parentage import death_pact
+die_with_parent = death_pact()
 child = os.fork()
 if child == 0:
-    die_with_parent(parent)
+    die_with_parent()
     print(os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)

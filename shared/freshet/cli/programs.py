@@ -8,10 +8,12 @@ importable for those that import user code, and only for them. Never: a service'
 from __future__ import annotations
 
 import http.client
+import importlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,7 +137,17 @@ def python(word: str, env: Mapping[str, str], *, code: Path | None = None) -> Co
     # wanted
     known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     paths = ([str(code)] if code else []) + known
+    module = f"freshet_{word}"
     return Command(
-        argv=(sys.executable, "-P", "-m", f"freshet_{word}"),
+        argv=(sys.executable, "-P", "-m", module),
         env={**env, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
+        module=module,
+        path=tuple(paths),
     )
+
+
+def preload(words: Iterable[str]) -> None:
+    """Import what services begin with, so that their forks share it; what can't be imported fails in its service."""
+    for module in (*(f"freshet_{word}.main" for word in words), "snowflake.connector"):
+        with suppress(ImportError):
+            importlib.import_module(module)

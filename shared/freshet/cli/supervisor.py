@@ -58,12 +58,15 @@ class Supervisor:
         self._clock = clock
         self._say = say
 
-    def add(self, programs: Iterable[Program]) -> None:
-        """Start each at once; they are looked after from now on. Raises FreshetError when one can't be started."""
+    def add(self, programs: Iterable[Program], *, fork: bool = False) -> None:
+        """Start each at once; they are looked after from now on. Raises FreshetError when one can't be started.
+
+        `fork`: Python services begin as forks of this process, which must have no other thread then.
+        """
         for program in programs:
             unit = Unit(program=program, log=self._logs / f"{program.name}.log")
             self.units.append(unit)
-            self._start(unit)
+            self._start(unit, fork=fork)
 
     def once(self) -> PassResult:
         """Look at every unit once; `did` counts the units that became ready."""
@@ -137,8 +140,8 @@ class Supervisor:
             unit.due = self._clock.monotonic() + backoff(unit.failures)
             self._say(f"{unit.name} can't be started: {error}")
 
-    def _start(self, unit: Unit) -> None:
-        unit.child = Child(unit.program.command(), unit.log)
+    def _start(self, unit: Unit, *, fork: bool = False) -> None:
+        unit.child = Child(unit.program.command(), unit.log, fork=fork)
         unit.started = self._clock.monotonic()
 
     def _next(self, now: float) -> float:

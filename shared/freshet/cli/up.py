@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from freshet.domain.errors import DefinitionError
 from freshet.runtime.child import Program
 from freshet.runtime.clock import Clock, SystemClock
 from freshet.runtime.embedded import PostgresServer, ValkeyServer, places
+from freshet.runtime.forked import can_fork
 from freshet.runtime.lock import locked
 from freshet.runtime.service import PassResult
 
@@ -34,6 +35,7 @@ START_TRIES = 3  # ends of a service before it served, after which the start has
 STOP_GRACE = 8.0  # seconds for each step of the stop
 DRAIN_GRACE = 5.0  # seconds that workers give their running bundle, unless FRESHET_DRAIN_GRACE says otherwise
 _JOB_POLL = "0.25"  # seconds; asking the emulator costs nothing
+WORDS = ("api", "dispatcher", "scheduler", "recorder", "worker", "emulator")
 #: No new work first; then who decides, then who records; the stores last.
 STOP_ORDER = (
     frozenset({"api", "scheduler", "worker"}),
@@ -105,12 +107,13 @@ class Installation:
 
         Raises StartError with the end of a log, DefinitionError, or Stopped when a signal came first.
         """
-        from freshet.storage import migrate
+        with _preloading(WORDS if can_fork() else ()):
+            from freshet.storage import migrate
 
-        self.supervisor.add(self._servers())
-        self._await_ready()
-        migrate(self.database_url)
-        self.supervisor.add(self._services())
+            self.supervisor.add(self._servers())
+            self._await_ready()
+            migrate(self.database_url)
+        self.supervisor.add(self._services(), fork=can_fork())
         self._await_ready()
         self._publish()
         if self.options.register:
@@ -141,10 +144,13 @@ class Installation:
 
     def _await_ready(self) -> None:
         deadline = self.clock.monotonic() + START_TIMEOUT
-        while waiting := self.supervisor.waiting():
+        while True:
             self.wake.clear()
             result = self.supervisor.once()
             self.supervisor.check_start(START_TRIES)
+            waiting = self.supervisor.waiting()
+            if not waiting:
+                return
             if self.stop.is_set():
                 raise Stopped
             if self.clock.monotonic() > deadline:
@@ -153,12 +159,14 @@ class Installation:
 
     def _servers(self) -> Iterator[Program]:
         """The quick ones first: Postgres makes its cluster before it starts."""
-        for server in (self._emulator, self._redis, self._postgres):
+        for server in (self._redis, self._postgres):
             if server is not None:
                 yield server
 
     def _services(self) -> Iterator[Program]:
         code = self.options.code or Path.cwd()
+        if self._emulator is not None:
+            yield self._emulator
         yield programs.Api(host=self.options.host, port=self.port, env=self._env, code=code)
         names = ["dispatcher", "scheduler", "recorder"]
         for name in [*names, *(f"worker-{number + 1}" for number in range(self.options.workers))]:
@@ -178,6 +186,17 @@ class Installation:
         if self.options.queues is not None:
             env["FRESHET_QUEUES"] = self.options.queues
         return env
+
+
+@contextmanager
+def _preloading(words: Sequence[str]) -> Iterator[None]:
+    """Import what the services need while Postgres makes its cluster; done at the end of the context."""
+    thread = threading.Thread(target=programs.preload, args=(words,), name="preload")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 @contextmanager

@@ -13,9 +13,10 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from freshet.runtime.parentage import PARENT_VARIABLE, die_with_parent
+from freshet.runtime import forked
+from freshet.runtime.parentage import PARENT_VARIABLE, death_pact
 
 MAX_LOG_BYTES = 10 * 1024 * 1024  # a longer log is set aside as .1 when its program starts
 
@@ -31,6 +32,8 @@ class Command:
     gid: int | None = None
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL  # what the kernel sends when we die
+    module: str | None = None  # `argv` is `python -m module`, so a fork of this process can run it, too
+    path: tuple[str, ...] = ()  # and these directories are importable then
 
 
 class Program(Protocol):
@@ -50,16 +53,42 @@ class Program(Protocol):
         ...
 
 
+class Process(Protocol):
+    """What Popen and a fork have in common."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """None while it runs, else its exit code."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises TimeoutExpired."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Signal it, if it still runs."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
+
+
 class Child:
     """One run of a command."""
 
-    def __init__(self, command: Command, log: Path) -> None:
-        """Start at once. Raises OSError when the program is not there."""
+    def __init__(self, command: Command, log: Path, *, fork: bool = False) -> None:
+        """Start at once; `fork` spares a Python module the import of what this process has imported.
+
+        Raises OSError when the program is not there.
+        """
         self.command = command
         self.log = log
+        self._asked = False
         rotate(log)
         with log.open("ab") as output:
-            self._process = _spawn(command, output.fileno())
+            self._process = (_fork if fork and command.module else _spawn)(command, output.fileno())
 
     @property
     def pid(self) -> int:
@@ -79,8 +108,9 @@ class Child:
         return True
 
     def ask_to_stop(self) -> None:
-        """Send its stop signal; not waited for."""
-        if self.exit_code() is None:
+        """Send its stop signal, once: a second one means "at once" to a service. Not waited for."""
+        if not self._asked and self.exit_code() is None:
+            self._asked = True
             self._process.send_signal(self.command.stop_signal)
 
     def stop(self, grace: float) -> None:
@@ -106,24 +136,33 @@ def last_lines(log: Path, count: int = 15) -> str:
         return "\n".join(stream.read().decode(errors="replace").splitlines()[-count:])
 
 
-def _spawn(command: Command, output: int) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
-    account: dict[str, object] = {}
+def _spawn(command: Command, output: int) -> Process:
+    account: dict[str, Any] = {}
     if command.uid is not None:
         account = {"user": command.uid, "group": command.gid, "extra_groups": []}
-
-    def prepare() -> None:
-        # After Popen has changed the user, because a change of user clears the death signal.
-        die_with_parent(parent, command.death_signal)
-
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # noqa: S603  (the commands are ours)
+    return subprocess.Popen(  # noqa: S603  (the commands are ours)
         command.argv,
-        env={**os.environ, PARENT_VARIABLE: str(parent), **command.env},
+        env=_environment(command),
         cwd=command.cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # ctrl-C in the terminal reaches us alone; we stop the rest in order
-        preexec_fn=prepare,  # noqa: PLW1509  (fork happens in the thread that lives longest)
+        # Popen calls it after it has changed the user, which would clear the death signal.
+        preexec_fn=death_pact(command.death_signal),  # noqa: PLW1509
         **account,
     )
+
+
+def _fork(command: Command, output: int) -> Process:
+    return forked.fork_module(
+        str(command.module),
+        environment=_environment(command),
+        path=command.path,
+        output=output,
+        prepare=death_pact(command.death_signal),
+    )
+
+
+def _environment(command: Command) -> dict[str, str]:
+    return {**os.environ, PARENT_VARIABLE: str(os.getpid()), **command.env}

@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -22,18 +23,23 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PARENT_VARIABLE = "FRESHET_PARENT_PID"
 
 
-def die_with_parent(parent_pid: int, death_signal: int = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process with its parent; meant for a freshly forked child.
+def death_pact(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
+    """What a freshly forked child of this process calls, so that the kernel ends it together with us.
 
-    The parent may have died between fork and this call: then the child ends at once. A no-op where there is
-    no prctl.
+    The parent may have died between fork and the call: then the child ends at once. Does nothing where there
+    is no prctl. Everything is looked up here, before the fork: another thread may hold the loader's lock at
+    that moment.
     """
     if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)
+        return lambda: None
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def die_with_parent() -> None:
+        prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return die_with_parent
 
 
 def watch_parent() -> None:
