@@ -1,1 +1,1 @@
-
+"""The dispatcher service: wiring, settings, main."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from freshet.domain.errors import NotFoundError
 from freshet.domain.model import CatchUp, EventTrigger, Overlap, Schedule
@@ -124,7 +124,7 @@ def _put_version(session: Session, definition: Definition, current: int) -> int:
     same = known is not None and known["digest"] == definition.digest
     parameters: dict[str, Any] = {"name": definition.name, "version": current if same else current + 1}
     if not same:
-        document = Jsonb(dict(definition.document))
+        document = Json(dict(definition.document))
         session.execute(
             statement("WorkflowVersionInsert"),
             {**parameters, "document": document, "digest": definition.digest},

@@ -14,6 +14,7 @@ from freshet.storage.statements import statement
 
 #: The lock of each service that has one leader. Any constants will do, as long as they differ.
 SCHEDULER = 7_235_421_907_011
+WATCHER = 7_235_421_907_012
 
 
 class Leadership:

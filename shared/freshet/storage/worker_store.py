@@ -120,9 +120,9 @@ class WorkerStore:
         """Every watch: bundle, job name, attempt, where it belongs, seconds since its submit (`waiting_s`)."""
         return self._database.rows("WatchList")
 
-    def owned_jobs(self, names: Sequence[str]) -> set[str]:
-        """Of these job names, those that an attempt still owns."""
-        return {row["job_name"] for row in self._database.rows("JobNameList", {"names": list(names)})}
+    def job_owners(self, runs: Sequence[UUID]) -> list[Row]:
+        """The attempts of job services of these runs that are not over: where each belongs, item and attempt."""
+        return self._database.rows("JobOwnerList", {"runs": list(runs)})
 
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
         """End a watch; False when somebody else has."""

@@ -16,8 +16,11 @@ as $$
         (select min(due_at) from engine.bundle where due_at is not null) as next_due,
         (select min(expires_at) from engine.bundle where expires_at is not null) as next_expiry,
         exists (select from engine.bundle where worker is not null) as claimed,
-        (select min(created_at) from engine.report where partition = any (p_partitions)) as oldest_report,
-        least((select min(created_at) from engine.report), (select min(created_at) from engine.request)) as oldest,
+        (select created_at from engine.report where partition = any (p_partitions) order by id limit 1) as oldest_report,
+        least(
+        (select created_at from engine.report order by id limit 1),
+        (select created_at from engine.request order by id limit 1)
+    ) as oldest,
         array(
             -- A loose scan: one probe per queue, whatever the backlog holds.
             with recursive backlog (queue) as (

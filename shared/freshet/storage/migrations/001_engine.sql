@@ -34,7 +34,7 @@ create table engine.workflow (
 create table engine.workflow_version (
     workflow text not null references engine.workflow (name),
     version int not null check (version > 0),
-    document jsonb not null,
+    document json not null, -- as text: tasks keep the order in which they were declared
     digest text not null,
     created_at timestamptz not null default now(),
     primary key (workflow, version)

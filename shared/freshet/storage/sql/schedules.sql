@@ -13,7 +13,7 @@ select
     coalesce((v.document ->> 'priority')::int, 100) as priority,
     v.document ->> 'root_task_name' as root_task_name,
     coalesce(
-        (select jsonb_object_agg(p.key, p.value -> 'default') from jsonb_each(v.document -> 'params') as p), '{}'
+        (select jsonb_object_agg(p.key, p.value -> 'default') from jsonb_each((v.document -> 'params')::jsonb) as p), '{}'
     ) as params
 from engine.schedule as s
 join engine.workflow as w on w.name = s.workflow

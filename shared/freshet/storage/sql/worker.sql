@@ -29,9 +29,22 @@ cross join lateral (select workflow, version from engine.run where id = b.run_id
 where b.submitted_at is not null
 order by b.submitted_at
 
--- name: JobNameList
--- Of the names given, those that some bundle owns: claimed and not submitted yet, or watched.
-select job_name from engine.bundle where job_name is not null and job_name = any(%(names)s)
+-- name: JobOwnerList
+-- Attempts of job services that are not over: in a bundle, or in a report that is not folded yet (its fold makes the
+-- next bundle in the same transaction, so one of the two is seen). The job's name follows from what is returned.
+select t.run_id, t.task, t.index_path, t.source_kind is not null as mapped, a.item, a.attempt
+from unnest(%(runs)s::uuid[]) r(id)
+cross join lateral (
+    select b.task_run_id, e.item, e.attempt
+    from engine.bundle b cross join lateral unnest(b.items, b.attempts) e(item, attempt)
+    where b.run_id = r.id
+    union all
+    select p.task_run_id, (o.outcome ->> 'i')::bigint, (o.outcome ->> 'a')::int
+    from engine.report p cross join lateral jsonb_array_elements(p.body) o(outcome)
+    where p.run_id = r.id and p.partition = ('x' || right(r.id::text, 1))::bit(4)::int
+) a(task_run_id, item, attempt)
+cross join lateral (select * from engine.task_run where id = a.task_run_id offset 0) t
+where t.kind = 'job_service'
 
 -- name: InstallationRead
 select id from engine.installation
