@@ -84,6 +84,24 @@ def test_an_outage_never_crashes_the_process(lines: Callable[[], list[dict[str, 
     assert loop.passes == 1
 
 
+def test_a_pass_that_waits_for_its_wake_counts_as_made(lines: Callable[[], list[dict[str, object]]]) -> None:
+    seen: list[str | None] = []
+    loop = Loop("tick", lambda: PassResult(idle=lambda: seen.append(loop.missing)))
+    assert loop.missing is not None
+    loop.turn()
+    assert seen == [None]
+
+
+def test_a_wait_that_fails_is_told_once_however_often(lines: Callable[[], list[dict[str, object]]]) -> None:
+    def gone() -> None:
+        raise UnreachableError("Redis can't be reached.")
+
+    loop = Loop("tick", lambda: PassResult(idle=gone))
+    assert [loop.turn() for _ in range(4)] == [0.2, 0.4, 0.8, 1.6]
+    assert [line["event"] for line in lines()] == ["server_unreachable"]
+    assert loop.missing == "Redis can't be reached."
+
+
 def test_a_crashed_pass_ends_the_service_and_its_other_passes(
     lines: Callable[[], list[dict[str, object]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

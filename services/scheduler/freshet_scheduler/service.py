@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from freshet.bus import Bus
 from freshet.runtime.clock import Clock, SystemClock
@@ -54,9 +55,9 @@ class Scheduler:
         ticked = self._ticker.tick()
         self._tell(ticked)
         self._repair()
-        if ticked.wait != 0.0:
-            self._sleep(LOOK if ticked.wait is None else min(ticked.wait, LOOK))
-        return PassResult(did=ticked.did)
+        if ticked.wait == 0.0:
+            return PassResult(did=ticked.did)
+        return PassResult(did=ticked.did, idle=partial(self._sleep, min(ticked.wait or LOOK, LOOK)))
 
     def _tell(self, ticked: Ticked) -> None:
         """Wake whoever goes on; the rows are there, so what is lost here is found by a repair."""

@@ -34,6 +34,7 @@ class PassResult:
 
     did: int = 0  # units of work
     wait: float = 0.0  # seconds until the next pass is due; 0: at once, because the pass itself waits on its wake
+    idle: Callable[[], object] | None = None  # waits for the wake when the pass is done, so that it counts as made
 
 
 Once = Callable[[], PassResult]
@@ -72,6 +73,10 @@ class Loop:
         """One pass with its errors handled; returns the seconds to wait before the next."""
         try:
             result = self.once()
+            if not self.failures:
+                self.missing = None  # it serves; how long it now waits for its wake says nothing
+            if result.idle is not None:
+                result.idle()
         except UnreachableError as error:
             return self._unreachable(error)
         except Exception as error:
