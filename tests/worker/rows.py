@@ -129,8 +129,8 @@ class Rows:
         items = [task << SHIFT | index for index in indexes]
         self.sql("insert into engine.work_item (id) select unnest(%s::bigint[]) on conflict do nothing", items)
         return self.one(
-            "insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, items, attempts, timeout_s,"
-            " published_at) select r.id, r.partition, t.id, %s, 100, 0, %s, %s, %s, now()"
+            "insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, items, attempts,"
+            " timeout_s, published_at) select r.id, r.partition, t.id, %s, 100, 0, %s, %s, %s, now()"
             " from engine.task_run t join engine.run r on r.id = t.run_id where t.id = %s returning id",
             queue,
             items,

@@ -8,22 +8,27 @@ import secrets
 import socket
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 from freshet.bus import Bus, QueueWorker
 from freshet.definition import compile_workflow
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import Kind, Workflow
+from freshet.execution.job_service import JobLauncher
 from freshet.execution.nursery import Nursery
 from freshet.execution.pulse import Pulse, Rhythm, new_lock_key
 from freshet.execution.signals import Signals
 from freshet.execution.supervisor import Holding, Limits, Supervisor
 from freshet.execution.times import Stopwatch
 from freshet.execution.warm_child import ChildEndedError, ChildOptions
+from freshet.execution.watcher import Watcher
 from freshet.runtime import log
 from freshet.runtime.clock import SystemClock
 from freshet.runtime.service import run_service
 from freshet.runtime.settings import WorkerSettings, load
+from freshet.snowflake import JobServices, SnowflakeSettings
 from freshet.storage.database import Database
+from freshet.storage.leadership import WATCHER, Leadership
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import WorkerRow, WorkerStore
 
@@ -69,7 +74,7 @@ def build(settings: WorkerSettings) -> Supervisor:
         clock=clock,
         rhythm=Rhythm(heartbeat=settings.heartbeat, dead_after=settings.dead_after),
     )
-    return Supervisor(
+    supervisor = Supervisor(
         worker=worker,
         store=store,
         reads=Reads(database),
@@ -82,6 +87,64 @@ def build(settings: WorkerSettings) -> Supervisor:
         definitions=Versions(store),
         limits=Limits(max_log_bytes=settings.max_log_bytes, drain_grace=settings.drain_grace),
         holding=holding,
+    )
+    _serve_jobs(supervisor, settings, database)
+    return supervisor
+
+
+def _serve_jobs(supervisor: Supervisor, settings: WorkerSettings, database: Database) -> None:
+    """Launch and watch job services, if there is an account to launch them in."""
+    if not settings.snowflake_account:
+        return
+    store, bus = supervisor.store, supervisor.bus
+    account = snowflake_settings(settings)
+
+    @cache
+    def installation() -> str:
+        return settings.installation or store.installation()
+
+    supervisor.launcher = JobLauncher(
+        JobServices(account), store=store, bus=bus, installation=installation, insist=supervisor.insist
+    )
+    supervisor.watch = Watcher(
+        # A session of its own: a poll must not wait for somebody's submit.
+        JobServices(account),
+        store=store,
+        bus=bus,
+        candidate=Leadership(database, WATCHER),
+        definitions=supervisor.definitions,
+        installation=installation,
+        clock=SystemClock(),
+        poll=settings.job_poll,
+        result_limit=settings.max_result_bytes,
+        log_limit=settings.max_log_bytes,
+    )
+
+
+def snowflake_settings(settings: WorkerSettings) -> SnowflakeSettings:
+    """The account of the settings. Raises DefinitionError when database or schema is not named."""
+    for name in ("snowflake_database", "snowflake_schema"):
+        if getattr(settings, name) is None:
+            raise DefinitionError(
+                f"FRESHET_{name.upper()} is not set: job services are made in a database and schema.",
+                code="setting_refused",
+            )
+    password, key_password = settings.snowflake_password, settings.snowflake_private_key_file_pwd
+    return SnowflakeSettings(
+        account=settings.snowflake_account or "",
+        database=settings.snowflake_database or "",
+        schema=settings.snowflake_schema or "",
+        user=settings.snowflake_user,
+        password=password.get_secret_value() if password else None,
+        role=settings.snowflake_role,
+        warehouse=settings.snowflake_warehouse,
+        host=settings.snowflake_host,
+        port=settings.snowflake_port if settings.snowflake_host else None,
+        protocol=settings.snowflake_protocol if settings.snowflake_host else None,
+        authenticator=settings.snowflake_authenticator,
+        token_file_path=settings.snowflake_token_file_path,
+        private_key_file=settings.snowflake_private_key_file,
+        private_key_file_pwd=key_password.get_secret_value() if key_password else None,
     )
 
 

@@ -22,7 +22,7 @@ from freshet.execution.channel import Sent
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.ledger import Ledger
 from freshet.execution.nursery import Nursery
-from freshet.execution.payload import Prepared, Preparation, spec_of
+from freshet.execution.payload import Preparation, Prepared, spec_of
 from freshet.execution.signals import Signals
 from freshet.runtime import log
 from freshet.runtime.service import backoff

@@ -65,7 +65,7 @@ def _redirect(output: int) -> None:
 
 def _by_line(number: int) -> TextIO:
     # Not a terminal, so Python would hold back 8 KiB, and a death would lose them.
-    return open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+    return open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -37,6 +37,7 @@ class Outcome:
     result: Any = None
     rows: int | None = None  # values yielded, instead of a result
     error: Mapping[str, Any] | None = None
+    job_ended: bool = False  # of a lost job service: only a new attempt can go on
 
     def document(self, item: Item, seconds: float) -> dict[str, Any]:
         """The outcome as `engine.report.body` holds it; `seconds` by a monotonic clock."""
@@ -45,6 +46,8 @@ class Outcome:
             document["n"] = self.rows
         elif self.status == "succeeded":
             document["r"] = self.result
+        if self.job_ended:
+            document["x"] = True
         if self.error is not None:
             document["e"] = dict(self.error)
         return document

@@ -168,7 +168,7 @@ class Preparation:
             return None
         if "results" not in found:
             return found.get("value")
-        return self._values(_reference(found["results"]))
+        return self.values(_reference(found["results"]))
 
     def _resolve(self, name: str) -> tuple[str, str]:
         scope, index_path = self.task.path.rpartition(".")[0], self.document["task"]["index_path"]
@@ -176,7 +176,8 @@ class Preparation:
             scope, index_path = scope.rpartition(".")[0], index_path.rpartition(".")[0]
         return (f"{scope}.{name}" if scope else name), index_path
 
-    def _values(self, reference: Reference) -> list[Any]:
+    def values(self, reference: Reference) -> list[Any]:
+        """All values of a fan-in at once, for those that can't read a sequence."""
         values: list[Any] = []
         for first in range(0, reference.total, PAGE):
             page = self._store.page(reference.kind, reference.source, first, PAGE)

@@ -120,7 +120,7 @@ class Pulse:
         while not self._clock.wait(self._end, self._rhythm.heartbeat):
             try:
                 self.beat_once()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Without signs of life the worker's work is given to others: go on whatever it is.
                 log.logger().exception("pulse_failed", message=str(error))
 

@@ -29,6 +29,11 @@ class Signals:
         """Whether the worker takes nothing more."""
         return self.drain_deadline is not None
 
+    @property
+    def overdue(self) -> bool:
+        """Whether a draining worker's time is up."""
+        return self.drain_deadline is not None and self._monotonic() >= self.drain_deadline
+
     def drain(self, grace: float) -> None:
         """Take nothing more, and end within `grace` seconds."""
         if self.drain_deadline is None:

@@ -6,7 +6,7 @@ of objects.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -36,16 +36,20 @@ class SqlExecutor:
 
 def _plain(value: Any) -> Any:
     """Postgres' own types as the JSON that Postgres would make of them (to_jsonb)."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
     match value:
-        case dict():
-            return {key: _plain(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_plain(each) for each in value]
-        case Decimal():
+        case Decimal() if value.is_finite():
             return int(value) if value == value.to_integral_value() else float(value)
-        case datetime.datetime() | datetime.date() | datetime.time():
+        case dt.datetime() | dt.date() | dt.time():
             return value.isoformat()
-        case datetime.timedelta() | uuid.UUID():
+        case dt.timedelta() | uuid.UUID() | Decimal():
             return str(value)
         case bytes():
             return "\\x" + value.hex()

@@ -8,9 +8,9 @@ in here, the rest of the bundle is given back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from freshet.bus import Bus, QueueWorker
@@ -23,19 +23,33 @@ from freshet.execution.pulse import Pulse
 from freshet.execution.signals import Signals
 from freshet.execution.times import Stopwatch
 from freshet.runtime import log
-from freshet.runtime.service import PassResult
+from freshet.runtime.service import PassResult, backoff
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import Claimed, WorkerStore
 
 #: The database whose `sql` tasks run in the child.
 ENGINE_CONNECTION = "postgres"
 
+Answer = TypeVar("Answer")
+
 
 class Launcher(Protocol):
     """Submits job services."""
 
-    def launch(self, preparation: Preparation) -> None:
-        """Submit the job of a claimed bundle and turn the claim into a watch, or end the bundle with a failure."""
+    def launch(self, preparation: Preparation) -> str | None:
+        """Submit the job of a claimed bundle; a reason if it has to be handed back."""
+        ...
+
+
+class Watch(Protocol):
+    """Watches job services beside the work."""
+
+    def begin(self) -> None:
+        """In a thread."""
+        ...
+
+    def end(self) -> None:
+        """No more."""
         ...
 
 
@@ -46,6 +60,28 @@ class Limits:
     max_log_bytes: int = 1 << 20
     items_per_child: int = 10_000
     drain_grace: float = 30.0  # seconds
+
+
+class Holding:
+    """The bundle in hand, for the heartbeat."""
+
+    def __init__(self) -> None:
+        self.bundle: int | None = None
+
+    def __call__(self) -> int | None:
+        """The bundle's id, if there is one."""
+        return self.bundle
+
+    def of(self, bundle: int) -> Holding:
+        """For `with`: while it lasts, this bundle."""
+        self.bundle = bundle
+        return self
+
+    def __enter__(self) -> None:
+        """The bundle is set already."""
+
+    def __exit__(self, *_error: object) -> None:
+        self.bundle = None
 
 
 @dataclass(kw_only=True)
@@ -64,7 +100,8 @@ class Supervisor:
     definitions: Definitions
     limits: Limits
     launcher: Launcher | None = None
-    holding: Holding = field(default_factory=lambda: Holding())
+    watch: Watch | None = None
+    holding: Holding = field(default_factory=Holding)
     _popped: int | None = None
     _begun: bool = False
 
@@ -90,6 +127,8 @@ class Supervisor:
     def close(self) -> None:
         """Say goodbye and end the child."""
         if self._begun:
+            if self.watch is not None:
+                self.watch.end()
             self.pulse.end()
         self.nursery.close()
         self.signals.close()
@@ -101,6 +140,8 @@ class Supervisor:
         self.store.declare([(name, version) for name, _, version in (ref.partition("@") for ref in processes)])
         self.queue_worker.enter()
         self.pulse.begin()
+        if self.watch is not None:
+            self.watch.begin()
         self._begun = True
         log.logger().info(
             "worker_available",
@@ -133,7 +174,9 @@ class Supervisor:
             self._hand_back(preparation.claimed, reason)
         elif preparation.kind is Kind.JOB_SERVICE and self.launcher is not None:
             self._announce(preparation.claimed)
-            self.launcher.launch(preparation)
+            reason = self.launcher.launch(preparation)
+            if reason is not None:
+                self._hand_back(preparation.claimed, reason)
         else:
             self._run(preparation)
 
@@ -163,14 +206,31 @@ class Supervisor:
 
     def _hand_back(self, claimed: Claimed, reason: str) -> None:
         """The rest of the bundle waits a moment and then goes to whoever can serve it."""
+        bundle, claim = claimed.bundle, claimed.claim
         try:
-            done = self.store.progress(claimed.bundle, claimed.claim)
-            if done is not None:
-                self.store.finish(claimed.bundle, claimed.claim, _handed_back(claimed.document, done, reason))
-                self.bus.wake_dispatcher([claimed.document["bundle"]["partition"]])
+            done = self.insist(lambda: self.store.progress(bundle, claim))
+            if done is None:
+                return
+            rest = _handed_back(claimed.document, done, reason)
+            self.insist(lambda: self.store.finish(bundle, claim, rest))
+            self.bus.wake_dispatcher([claimed.document["bundle"]["partition"]])
         except (ClaimLostError, UnreachableError) as error:
-            # The claim is gone, or its deadline or this worker's end will free it.
-            log.logger(bundle=claimed.bundle).warning("hand_back_lost", message=error.message)
+            log.logger(bundle=bundle).info("hand_back_lost", message=error.message)
+
+    def insist(self, call: Callable[[], Answer]) -> Answer:
+        """Call until Postgres answers: a claim of a living worker is freed by nobody else.
+
+        Raises UnreachableError only when a draining worker's time is up.
+        """
+        failures = 0
+        while True:
+            try:
+                return call()
+            except UnreachableError:
+                failures += 1
+                if self.signals.overdue:
+                    raise
+            self.signals.wait(backoff(failures))
 
     def _announce(self, claimed: Claimed) -> None:
         try:
@@ -179,31 +239,8 @@ class Supervisor:
             log.logger().debug("wake_lost", message=error.message)  # the recorder reads gaps from Postgres
 
 
-class Holding:
-    """The bundle in hand, for the heartbeat."""
-
-    def __init__(self) -> None:
-        self.bundle: int | None = None
-
-    def __call__(self) -> int | None:
-        """The bundle's id, if there is one."""
-        return self.bundle
-
-    def of(self, bundle: int) -> Holding:
-        """For `with`: while it lasts, this bundle."""
-        self.bundle = bundle
-        return self
-
-    def __enter__(self) -> None:
-        """The bundle is set already."""
-
-    def __exit__(self, *_error: object) -> None:
-        self.bundle = None
-
-
-def _handed_back(document: Mapping[str, object], done: int, reason: str) -> list[dict[str, object]]:
+def _handed_back(document: Mapping[str, Any], done: int, reason: str) -> list[dict[str, Any]]:
     bundle = document["bundle"]
-    assert isinstance(bundle, Mapping)  # as engine.claim answers it
     error = {"class": "unserved", "message": reason}
     pairs = list(zip(bundle["items"], bundle["attempts"], strict=True))[done:]
     return [{"i": item, "a": attempt, "s": "handed_back", "e": error} for item, attempt in pairs]

@@ -179,7 +179,7 @@ class Bench:
         answer = self._ask(
             {"op": "page", "kind": reference["kind"], "source": reference["source"], "first": first, "count": count}
         )
-        return {index: value for index, value in answer["values"]}
+        return dict(answer["values"])
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._asking:

@@ -51,19 +51,27 @@ def encode_payload(payload: Any, *, limit: int) -> bytes:
 
 def _refusal(value: Any, path: str) -> str | None:
     """Why a value can't be a result, or None. `path` reads like Python: ['a'][3]."""
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return _text_refusal(value, path)
+    match value:
+        case None | bool():
+            return None
+        case str():
+            reason = _text_refusal(value, path)
+        case int() | float():
+            reason = _number_refusal(value, path)
+        case dict():
+            parts = (_key_refusal(key, path) or _refusal(each, f"{path}[{key!r}]") for key, each in value.items())
+            reason = _first(parts)
+        case list() | tuple():
+            reason = _first(_refusal(each, f"{path}[{index}]") for index, each in enumerate(value))
+        case _:
+            reason = f"{_at(path)} is of type {type(value).__name__}, which JSON does not have"
+    return reason
+
+
+def _number_refusal(value: float, path: str) -> str | None:
     if isinstance(value, int):
         return None if LOWEST <= value <= HIGHEST else f"{_at(path)} is a number beyond 64 bits"
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"{_at(path)} is {value}, which JSON does not have"
-    if isinstance(value, dict):
-        return _first(_key_refusal(key, path) or _refusal(each, f"{path}[{key!r}]") for key, each in value.items())
-    if isinstance(value, list | tuple):
-        return _first(_refusal(each, f"{path}[{index}]") for index, each in enumerate(value))
-    return f"{_at(path)} is of type {type(value).__name__}, which JSON does not have"
+    return None if math.isfinite(value) else f"{_at(path)} is {value}, which JSON does not have"
 
 
 def _text_refusal(value: str, path: str) -> str | None:

@@ -225,7 +225,7 @@ class ProcessSession:
 
     def _connect(self) -> ProcessConnection:
         with translated():
-            connection = ProcessConnection.connect(
+            return ProcessConnection.connect(
                 self._url,
                 application_name="freshet process",
                 options=_OPTIONS,
@@ -233,7 +233,6 @@ class ProcessSession:
                 prepare_threshold=None,
                 connect_timeout=5,
             )
-        return connection
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,0 +1,180 @@
+"""Executor of kind `job_service`: a container in an SPCS compute pool.
+
+Promise: launched once per attempt. The job's name follows from installation, run, task, index path and attempt, and is
+stored before the submit; whoever claims the same attempt again finds the job by its name. Submitting turns the claim
+into a watch (see `freshet.execution.watcher`), so a job in flight holds no worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+import orjson
+
+from freshet.bus import Bus
+from freshet.domain.errors import UnreachableError
+from freshet.domain.model import JobServiceSpec
+from freshet.execution.contract import Item, Outcome, failed
+from freshet.execution.payload import Preparation, Prepared, Reference
+from freshet.execution.values import ValueRefusedError, encode
+from freshet.expressions import ExpressionError
+from freshet.runtime import log
+from freshet.snowflake import JobServices, SnowflakeLoginRefusedError, SnowflakeRefusedError
+from freshet.storage.worker_store import Claimed, WorkerStore
+
+#: Bytes of a payload that fit into the environment of a container.
+PAYLOAD_LIMIT = 32 * 1024
+#: Characters of the installation's name within a job's name, so that all of it fits into 63.
+INSTALLATION_LENGTH = 8
+
+Answer = TypeVar("Answer")
+
+
+class Insist(Protocol):
+    """Repeats what Postgres' absence has stopped."""
+
+    def __call__(self, call: Callable[[], Answer]) -> Answer:
+        """The call's answer, once there is one."""
+        ...
+
+
+def job_prefix(installation: str) -> str:
+    """What every job's name of an installation begins with."""
+    name = installation.upper()
+    if len(name) > INSTALLATION_LENGTH:
+        name = _digest(name.encode(), INSTALLATION_LENGTH)
+    return f"FRESHET_{name}_"
+
+
+def job_name(installation: str, run: UUID, task: str, index: str, attempt: int) -> str:
+    """The name of one attempt's job: letters, digits and `_`, at most 63 (a DNS label)."""
+    place = _digest(f"{task}\0{index}".encode(), 8)
+    return f"{job_prefix(installation)}{run.hex.upper()}_{place}_{attempt}"
+
+
+def run_of(name: str, prefix: str) -> UUID | None:
+    """The run in a job's name; None for a name that is not of our making."""
+    run, _, rest = name.removeprefix(prefix).partition("_")
+    if not name.startswith(prefix) or rest.count("_") != 1:
+        return None
+    try:
+        return UUID(hex=run)
+    except ValueError:
+        return None
+
+
+class JobLauncher:
+    """Submits the jobs of claimed bundles."""
+
+    def __init__(
+        self, jobs: JobServices, *, store: WorkerStore, bus: Bus, installation: Callable[[], str], insist: Insist
+    ) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._bus = bus
+        self._installation = installation
+        self._insist = insist
+
+    def launch(self, preparation: Preparation) -> str | None:
+        """Submit; the claim is a watch afterwards, or ended with a failure. Why it has to be handed back, if so.
+
+        Raises ClaimLostError.
+        """
+        claimed = preparation.claimed
+        prepared, *others = preparation.items()
+        if others:
+            return "A bundle of job services holds one item."
+        spec = preparation.task.job_service
+        assert spec is not None  # that is what the kind says
+        name = job_name(
+            self._installation(), preparation.run_id, preparation.task.path, prepared.index, prepared.attempt
+        )
+        try:
+            text = specification(preparation, spec, prepared)
+        except (ExpressionError, ValueRefusedError) as error:
+            self._end(preparation, prepared, failed(error.message))
+            return None
+        self._insist(lambda: self._store.store_job_name(claimed.bundle, claimed.claim, name))
+        try:
+            self._jobs.submit(name, spec.compute_pool, text, _comment(preparation, prepared), spec.query_warehouse)
+        except (SnowflakeLoginRefusedError, UnreachableError) as error:
+            # It may have been launched all the same: the next claim of this attempt finds it by its name.
+            return error.message
+        except SnowflakeRefusedError as error:
+            self._end(preparation, prepared, failed(f"Snowflake refused the job: {error.message}"))
+            return None
+        self._watch(claimed)
+        return None
+
+    def _watch(self, claimed: Claimed) -> None:
+        fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
+        self._tell(lambda: self._bus.announce([fact]))
+        self._tell(self._bus.wake_watcher)
+
+    def _end(self, preparation: Preparation, prepared: Prepared, outcome: Outcome) -> None:
+        claimed = preparation.claimed
+        item = Item(key=prepared.key, attempt=prepared.attempt, index=prepared.index, payload=None)
+        self._insist(lambda: self._store.finish(claimed.bundle, claimed.claim, [outcome.document(item, 0.0)]))
+        partition = claimed.document["bundle"]["partition"]
+        self._tell(lambda: self._bus.wake_dispatcher([partition]))
+
+    def _tell(self, say: Callable[[], None]) -> None:
+        try:
+            say()
+        except UnreachableError as error:
+            log.logger().debug("wake_lost", message=error.message)  # the rows say the same to whoever looks
+
+
+def specification(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared) -> str:
+    """The job's specification as JSON, which Snowflake takes for YAML. Raises ExpressionError, ValueRefusedError."""
+    if prepared.refused is not None:
+        raise ValueRefusedError(prepared.refused)
+    value = prepared.payload
+
+    def rendered(text: str) -> str:
+        return preparation.rendered(text, value)
+
+    container: dict[str, Any] = {"name": "main", "image": spec.image}
+    if spec.command:
+        container["command"] = [rendered(text) for text in spec.command]
+    if spec.args:
+        container["args"] = [rendered(text) for text in spec.args]
+    container["env"] = {
+        **{name: rendered(text) for name, text in spec.env.items()},
+        "FRESHET_PAYLOAD": _payload(preparation, value),
+        "FRESHET_RUN_ID": str(preparation.run_id),
+        "FRESHET_WORKFLOW": preparation.document["run"]["workflow"],
+        "FRESHET_TASK": preparation.task.path,
+        "FRESHET_ITEM": prepared.index,
+        "FRESHET_ATTEMPT": str(prepared.attempt),
+    }
+    return orjson.dumps({"spec": {"containers": [container]}}).decode()
+
+
+def _payload(preparation: Preparation, payload: Any) -> str:
+    if isinstance(payload, Reference):
+        payload = preparation.values(payload)
+    elif isinstance(payload, dict):
+        payload = {
+            name: preparation.values(each) if isinstance(each, Reference) else each for name, each in payload.items()
+        }
+    try:
+        return encode(payload, limit=PAYLOAD_LIMIT).decode()
+    except ValueRefusedError as error:
+        raise ValueRefusedError(
+            f"The payload of task {preparation.task.path} can't be handed to its container: {error.message}."
+            " Pass a key, and let the container read the rest."
+        ) from error
+
+
+def _comment(preparation: Preparation, prepared: Prepared) -> str:
+    """The attempt's natural key."""
+    return f"{preparation.run_id}/{preparation.task.path}/{prepared.index}/{prepared.attempt}"
+
+
+def _digest(data: bytes, length: int) -> str:
+    return base64.b32encode(hashlib.sha256(data).digest()).decode()[:length]

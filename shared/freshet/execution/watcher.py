@@ -1,0 +1,307 @@
+"""Job services in flight, watched in bulk.
+
+Purpose: one worker of an installation polls one statement for all jobs, ends those that are over, and reaps those that
+no attempt owns. Guarantees: a job is ended once, by the same delete as everything else; a transient error of
+Snowflake's fails no task; a job is reaped only if the rows were read after it was shown, and neither a bundle nor an
+unfolded report names its attempt. Never: a statement for each job, except at its start and its end.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from freshet.bus import Bus
+from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.domain.model import INDEX_BITS
+from freshet.execution.attempt_log import AttemptLog
+from freshet.execution.contract import Item, Outcome
+from freshet.execution.job_outcome import not_started, outcome_of, platform_failure, timed_out
+from freshet.execution.job_service import job_name, job_prefix, run_of
+from freshet.execution.payload import Definitions
+from freshet.runtime import log
+from freshet.runtime.clock import Clock
+from freshet.runtime.service import backoff
+from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeRefusedError
+from freshet.storage.database import Row
+from freshet.storage.worker_store import WorkerStore
+
+#: Seconds between two polls right after something changed.
+QUICK = 0.2
+#: Seconds between two looks while no job is in flight, and between two candidacies of those that stand by.
+CALM, STANDBY = 10.0, 5.0
+#: Seconds between two looks for jobs that nobody owns while none of ours is known.
+REAP_EVERY = 60.0
+
+
+class Candidate(Protocol):
+    """One of the workers that could watch."""
+
+    def campaign(self) -> bool:
+        """Whether this one does."""
+        ...
+
+    def resign(self) -> None:
+        """Let another one do it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """What one turn did."""
+
+    leads: bool = True
+    ended: int = 0
+    reaped: int = 0
+    in_flight: int = 0
+
+
+class Watcher:
+    """One worker's candidacy for the watch, and the watch itself."""
+
+    def __init__(
+        self,
+        jobs: JobServices,
+        *,
+        store: WorkerStore,
+        bus: Bus,
+        candidate: Candidate,
+        definitions: Definitions,
+        installation: Callable[[], str],
+        clock: Clock,
+        poll: float,
+        result_limit: int,
+        log_limit: int,
+    ) -> None:
+        """`poll`: seconds between two polls while nothing changes; limits in bytes."""
+        self._jobs = jobs
+        self._store = store
+        self._bus = bus
+        self._candidate = candidate
+        self._definitions = definitions
+        self._installation = installation
+        self._clock = clock
+        self._poll = poll
+        self._result_limit = result_limit
+        self._log_limit = log_limit
+        self._ran_before: dict[str, float] = {}  # seconds that a job had run when it was first seen running
+        self._seen_at: dict[str, float] = {}  # and when that was
+        self._missing: set[str] = set()  # watched, but not shown at the last poll
+        self._shown = 0  # jobs of ours at the last poll
+        self._reaped_at = float("-inf")
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Watch in a thread of its own."""
+        self._thread = threading.Thread(target=self.run, name="watcher", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop watching and let another worker do it."""
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join(STANDBY)
+        self._candidate.resign()
+        self._jobs.close()
+
+    def run(self) -> None:
+        """Turn after turn until the end."""
+        wait, failures = QUICK, 0
+        while not self._end.is_set():
+            try:
+                turn = self.turn()
+                failures = 0
+                wait = self._next_wait(turn, wait)
+                self._rest(turn, wait)
+            except Exception as error:  # noqa: BLE001  (whatever it is, jobs go on and must be watched)
+                failures += 1
+                self._complain(error, failures)
+                self._clock.wait(self._end, backoff(failures))
+
+    def _complain(self, error: Exception, failures: int) -> None:
+        if isinstance(error, UnreachableError):
+            if failures == 1:
+                log.logger().warning("server_unreachable", message=error.message)
+            return
+        log.logger().exception("watch_failed", message=str(error))
+        self._candidate.resign()  # another worker may do better
+
+    def _next_wait(self, turn: Watched, wait: float) -> float:
+        if not turn.leads:
+            return STANDBY
+        if turn.ended or turn.reaped:
+            return QUICK
+        if not turn.in_flight and not self._shown:
+            return CALM
+        return min(self._poll, max(QUICK, wait) * 1.5) if wait <= self._poll else QUICK
+
+    def _rest(self, turn: Watched, seconds: float) -> None:
+        """Wait, but no longer than until a job is submitted; those that stand by must not take the wake-up away."""
+        if not turn.leads:
+            self._clock.wait(self._end, seconds)
+            return
+        until = self._clock.monotonic() + seconds
+        while not self._end.is_set() and (left := until - self._clock.monotonic()) > 0:
+            if self._bus.await_wake(["watcher"], seconds=left) is not None:
+                return
+
+    # --- one turn ---------------------------------------------------------------------------------------------------
+
+    def turn(self) -> Watched:
+        """Poll once, if this worker has the watch. Raises UnreachableError."""
+        if not self._candidate.campaign():
+            return Watched(leads=False)
+        now = self._clock.monotonic()
+        if not self._shown and now - self._reaped_at < REAP_EVERY and not self._store.watched():
+            return Watched()
+        # Shown first, rows second: a job submitted in between has its row by the time the rows are read.
+        prefix = job_prefix(self._installation())
+        shown = {job.name: job for job in self._jobs.list_jobs(prefix)}
+        watches = self._store.watched()
+        ended = sum(self._follow(watch, shown.get(watch["job_name"])) for watch in watches)
+        reaped = self._reap([job for name, job in shown.items() if name not in {w["job_name"] for w in watches}])
+        self._missing = {watch["job_name"] for watch in watches if watch["job_name"] not in shown}
+        self._shown, self._reaped_at = len(shown), now
+        self._forget(set(shown))
+        return Watched(ended=ended, reaped=reaped, in_flight=len(watches) - ended)
+
+    def _follow(self, watch: Row, job: JobRow | None) -> bool:
+        """Look at one watch; whether it was ended."""
+        try:
+            outcome, text = self._judge(watch, job)
+            return outcome is not None and self._finish(watch, outcome, text)
+        except SnowflakeRefusedError as error:
+            log.logger(job=watch["job_name"]).warning("job_unreadable", message=error.message)
+            return False
+
+    def _judge(self, watch: Row, job: JobRow | None) -> tuple[Outcome | None, str]:
+        name: str = watch["job_name"]
+        if job is None:
+            # Submitted after the poll, most likely; only what is missing twice is gone.
+            return (self._gone(name), "") if name in self._missing else (None, "")
+        if job.status.is_terminal:
+            text = self._log(name)
+            return outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit), text
+        if job.status is JobStatus.RUNNING:
+            return self._running(watch, name)
+        return self._waiting(watch, job, name)
+
+    def _gone(self, name: str) -> Outcome:
+        past = self._jobs.history(name)
+        if past is None or not past.status.is_terminal:
+            return platform_failure("The job service is gone, and Snowflake does not know what became of it.")
+        if past.status is JobStatus.DONE:
+            return Outcome(status="succeeded")
+        return platform_failure(f"The job service is gone; it had ended as {past.status}: {past.message}.")
+
+    def _running(self, watch: Row, name: str) -> tuple[Outcome | None, str]:
+        timeout: float | None = watch["timeout_s"]
+        if timeout is None or self._run_time(watch, name) <= timeout:
+            return None, ""
+        text = self._log(name)
+        self._jobs.cancel(name)
+        return timed_out(timeout), text
+
+    def _run_time(self, watch: Row, name: str) -> float:
+        """Seconds since the container's start: asked for once, then counted here."""
+        now = self._clock.monotonic()
+        if name not in self._seen_at:
+            started = next((each.started_on for each in self._jobs.containers(name) if each.started_on), None)
+            since = 0.0 if started is None else (dt.datetime.now(dt.UTC) - _aware(started)).total_seconds()
+            # The two clocks may differ, but no container has run for longer than since its submit.
+            self._ran_before[name] = min(max(0.0, since), watch["waiting_s"])
+            self._seen_at[name] = now
+        return self._ran_before[name] + now - self._seen_at[name]
+
+    def _waiting(self, watch: Row, job: JobRow, name: str) -> tuple[Outcome | None, str]:
+        spec = self._definitions(watch["workflow"], watch["version"]).task(watch["task"]).job_service
+        if spec is None or job.status is not JobStatus.PENDING or watch["waiting_s"] <= spec.start_timeout:
+            return None, ""
+        containers = self._jobs.containers(name)
+        self._jobs.cancel(name)
+        return not_started(spec.start_timeout, containers), ""
+
+    def _finish(self, watch: Row, outcome: Outcome, text: str) -> bool:
+        item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=_index_path(watch), payload=None)
+        self._write_log(watch, item, text)
+        seconds = self._ran_before.get(watch["job_name"], 0.0)
+        if watch["job_name"] in self._seen_at:
+            seconds += self._clock.monotonic() - self._seen_at[watch["job_name"]]
+        document = outcome.document(item, seconds or watch["waiting_s"])
+        if not self._store.finish_job(watch["id"], watch["job_name"], [document]):
+            return False
+        self._bus.wake_dispatcher([watch["partition"]])
+        if outcome.status != "timed_out":
+            self._jobs.drop(watch["job_name"])  # what was cancelled is dropped once it has ended, as nobody's job
+        return True
+
+    def _write_log(self, watch: Row, item: Item, text: str) -> None:
+        kept = AttemptLog(item.index, item.attempt, limit=self._log_limit)
+        kept.add(text.encode("utf-8", "replace"))
+        part = kept.take()
+        if part is None:
+            return
+        # A watch has no claim; the job's name says as well who wrote this.
+        claim = uuid5(NAMESPACE_URL, watch["job_name"])
+        try:
+            self._store.write_logs(watch["run_id"], watch["task"], claim, [part])
+        except UnreachableError:
+            raise
+        except FreshetError as error:
+            log.logger(job=watch["job_name"]).warning("log_lost", message=error.message)
+
+    def _log(self, name: str) -> str:
+        try:
+            return self._jobs.logs(name)
+        except SnowflakeRefusedError as error:
+            return f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
+
+    # --- jobs that nobody owns --------------------------------------------------------------------------------------
+
+    def _reap(self, jobs: Sequence[JobRow]) -> int:
+        prefix = job_prefix(self._installation())
+        runs = {job.name: run for job in jobs if (run := run_of(job.name, prefix)) is not None}
+        if not runs:
+            return 0
+        owned = {self._name_of(row) for row in self._store.job_owners(sorted(set(runs.values())))}
+        orphans = [job for job in jobs if job.name in runs and job.name not in owned]
+        for job in orphans:
+            self._reap_one(job)
+        return len(orphans)
+
+    def _reap_one(self, job: JobRow) -> None:
+        try:
+            if job.status.is_terminal:
+                self._jobs.drop(job.name)
+            elif job.status is not JobStatus.CANCELLING:
+                self._jobs.cancel(job.name)
+        except SnowflakeRefusedError as error:
+            log.logger(job=job.name).warning("job_not_reaped", message=error.message)
+
+    def _name_of(self, row: Mapping[str, Any]) -> str:
+        run: UUID = row["run_id"]
+        return job_name(self._installation(), run, row["task"], _index_path(row), row["attempt"])
+
+    def _forget(self, shown: set[str]) -> None:
+        for name in self._seen_at.keys() - shown:
+            del self._seen_at[name], self._ran_before[name]
+
+
+def _index_path(row: Mapping[str, Any]) -> str:
+    scope: str = row["index_path"]
+    if not row["mapped"]:
+        return scope
+    key = row["item"] if "item" in row else row["items"][0]
+    index = str(key & ((1 << INDEX_BITS) - 1))
+    return f"{scope}.{index}" if scope else index
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
