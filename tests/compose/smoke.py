@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from freshet.testing.containers import free_port
 ROOT = Path(__file__).parents[2]
 ITEMS = 20_000
 DEADLINE = 300.0  # seconds for whatever is waited for
+PATIENCE = 900.0  # seconds for any command; building all images is the longest
 FINAL = {"succeeded", "failed", "skipped", "cancelled"}
 
 Json = dict[str, Any]
@@ -79,15 +81,19 @@ class Stack:
         subprocess.run(["docker", "exec", container, "sh", "-c", "kill -9 -1"], check=False)
 
     def _run(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SmokeError(f"{' '.join(command)} did not end within {PATIENCE:.0f} s") from error
         if done.returncode:
             raise SmokeError(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -122,9 +128,10 @@ def run_samples(stack: Stack) -> None:
     stack.freshet("import-jobconfig", "examples/spcs/jobconfig.json", "--name", "spcs-jobs")
     for workflow in ("hello", "document-pipeline", "spcs-jobs"):
         with step(f"run {workflow}"):
-            run = stack.freshet("run", workflow, "--wait")
-            expect(f"state of {workflow}", run["state"], "succeeded")
-    expect("jobs that are done", stack.query("select count(*) from log.jobs_run_stats where job_status = 'DONE'"), "6")
+            run_id = stack.freshet("run", workflow)["run_id"]
+            expect(f"state of {workflow}", ended(stack, run_id)["state"], "succeeded")
+    done = "select count(*) from log.jobs_run_stats where job_status = 'DONE'"
+    wait_until("six jobs that are DONE in the log", lambda: stack.query(done) == "6")
 
 
 def survive(stack: Stack) -> None:
@@ -136,12 +143,26 @@ def survive(stack: Stack) -> None:
         wait_until("progress", lambda reached=reached: succeeded(stack, run_id) > reached)  # type: ignore[misc]
         stack.crash(stack.containers(service)[0])
     stack.compose("exec", "-T", "redis", "redis-cli", "flushall")
-    wait_until("the end of the run", lambda: stack.freshet("show", run_id)["state"] in FINAL)
-    run = stack.freshet("show", run_id)
+    run = ended(stack, run_id)
     expect("state after the crashes", run["state"], "succeeded")
     expect("items that succeeded", run["tasks"]["work"]["items"]["succeeded"], ITEMS)
     counted = stack.query(f"select count(*), count(distinct item) from fanout_rows where run_id = '{run_id}'")
     expect("rows and different rows", counted, f"{ITEMS}|{ITEMS}")
+
+
+def ended(stack: Stack, run_id: str) -> Json:
+    """The run object, once the run has ended. SmokeError with what it last was, after the deadline."""
+    seen: list[Json] = []
+
+    def final() -> bool:
+        seen.append(stack.freshet("show", run_id))
+        return seen[-1]["state"] in FINAL
+
+    try:
+        wait_until(f"the end of run {run_id}", final)
+    except SmokeError as error:
+        raise SmokeError(f"{error}; it is {json.dumps(seen[-1])}") from error
+    return seen[-1]
 
 
 def succeeded(stack: Stack, run_id: str) -> int:
@@ -186,6 +207,8 @@ def remove(stack: Stack) -> None:
 
 def main() -> int:
     """Everything in order; 1 when something was wrong."""
+    # As an exception, so that what was started is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     stack = Stack(project=f"freshet-smoke-{os.getpid()}")
     steps: tuple[tuple[str, Callable[[Stack], object]], ...] = (
         ("build", lambda stack: stack.compose("build", "--quiet")),
@@ -200,7 +223,7 @@ def main() -> int:
             with step(name):
                 act(stack)
     except SmokeError as error:
-        print(f"{error}\n--- the end of the logs ---\n{stack.compose('logs', '--tail', '30', '--no-color')}")
+        print(f"--- the end of the logs ---\n{stack.compose('logs', '--tail', '30', '--no-color')}\n---\n{error}")
         return 1
     finally:
         remove(stack)
