@@ -36,11 +36,10 @@ STOP_GRACE = 8.0  # seconds for each step of the stop
 DRAIN_GRACE = 5.0  # seconds that workers give their running bundle, unless FRESHET_DRAIN_GRACE says otherwise
 _JOB_POLL = "0.25"  # seconds; asking the emulator costs nothing
 WORDS = ("api", "dispatcher", "scheduler", "recorder", "worker", "emulator")
-#: No new work first; then who decides, then who records; the stores last.
+#: No new work first, then who decides and who records (what is left is recorded at the next start), the stores last.
 STOP_ORDER = (
     frozenset({"api", "scheduler", "worker"}),
-    frozenset({"dispatcher"}),
-    frozenset({"recorder", "emulator"}),
+    frozenset({"dispatcher", "recorder", "emulator"}),
     frozenset({"redis", "postgres"}),
 )
 
