@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from tests.recording.facts import END, START, Outbox, Run, failure, worker
 
+from freshet.events.envelope import event_id
 from freshet.storage.record import Recording
 
 
@@ -50,7 +51,7 @@ def test_an_item_is_named_by_its_index_path(outbox: Outbox, recording: Recording
 
 def test_an_item_cancelled_before_its_attempt_began_leaves_no_attempt(outbox: Outbox, recording: Recording) -> None:
     run = Run()
-    never = run.items("a", "cancelled", [[0, 1, None, None]], claim=None, claimed_at=None, worker=None)
+    never = run.items("a", "cancelled", [[0, 1, None, None]], claim=4711, claimed_at=None, worker=None)
     running = run.items("b", "cancelled", [[0, 1, None, None]])
     recording.record([outbox.commit(never, running)])
     assert outbox.rows("select task, state, duration_s from log.attempt") == [
@@ -63,6 +64,25 @@ def test_a_claim_or_a_hand_back_is_an_event_and_no_attempt(outbox: Outbox, recor
     recording.record([outbox.commit(run.item("a", "running", seconds=None), run.item("a", "queued", error="drained"))])
     assert outbox.value("select count(*) from log.attempt") == 0
     assert outbox.value("select count(*) from log.event") == 2
+
+
+def test_a_claim_may_be_told_by_its_bundle(outbox: Outbox, recording: Recording) -> None:
+    recording.record([outbox.commit(Run().item("a", "succeeded", claim=4711))])
+    assert outbox.value("select claim from log.attempt") == "4711"
+
+
+def test_the_id_in_the_log_is_the_id_in_the_live_feed(outbox: Outbox, recording: Recording) -> None:
+    run = Run()
+    facts = [
+        run.fact("running"),
+        run.task("a", "skipped"),
+        run.items("b", "succeeded", [[3, 1, 0.1, None], [4, 1, 0.1, None]], index_path="7", claim=4711),
+        run.item("c", "waiting"),
+        worker("w1", "busy", busy_s=1, idle_s=1),
+    ]
+    recording.record([outbox.commit(*facts)])
+    rows = outbox.rows("select id from log.event order by position")
+    assert [row["id"] for row in rows] == [event_id(fact) for fact in facts]
 
 
 def test_a_watched_jobs_attempt_begins_its_duration_before_its_end(outbox: Outbox, recording: Recording) -> None:
@@ -87,9 +107,9 @@ def test_a_run_is_one_row_from_its_start_to_its_end(outbox: Outbox, recording: R
     assert (row["state"], row["error_class"], row["error"]) == ("failed", "user", "task train failed")
 
 
-def test_a_late_start_does_not_reopen_an_ended_run(outbox: Outbox, recording: Recording) -> None:
+def test_a_late_fact_changes_nothing_about_an_ended_run(outbox: Outbox, recording: Recording) -> None:
     run = Run()
-    for state in ("succeeded", "running", "pending"):
+    for state in ("succeeded", "running", "pending", "failed"):
         recording.record([outbox.commit(run.fact(state, at=END))])
     assert outbox.rows("select state from log.run") == [{"state": "succeeded"}]
 

@@ -43,7 +43,7 @@ create table log.attempt (
     state text not null check (state in ('succeeded', 'failed', 'expired', 'cancelled', 'skipped')),
     final boolean not null, -- false: it failed and was tried again
     worker text,
-    claim uuid,
+    claim text, -- what tells two holders of one attempt apart: the claim's token or the bundle's id
     started_at timestamptz, -- the claim of its bundle; of a watched job, its end minus its duration
     finished_at timestamptz not null,
     duration_s double precision, -- of the item alone, by the worker's monotonic clock
@@ -53,6 +53,8 @@ create table log.attempt (
     at timestamptz not null
 ) partition by range (at);
 create index attempt_item on log.attempt (run_id, task, item);
+-- For jobs_run_stats, newest first: jobs are few among the attempts.
+create index attempt_job on log.attempt (at) where kind = 'job_service' and final;
 
 -- One row per TaskRun that has ended; TaskRuns that a rerun copied have none.
 create table log.task (
@@ -75,6 +77,7 @@ create table log.task (
     at timestamptz not null
 ) partition by range (at);
 create index task_of_run on log.task (run_id, task, index_path);
+create index task_job on log.task (at) where kind = 'job_service';
 
 -- One row per run, from its start on; finished_at is set when its last fact is recorded.
 create table log.run (
@@ -99,6 +102,8 @@ create table log.run (
         check ((finished_at is not null) = (state in ('succeeded', 'failed', 'skipped', 'cancelled')))
 ) partition by range (created_at);
 create index run_finished on log.run (finished_at);
+-- The group as the two tables show it: both are asked for one graph run by its text.
+create index run_group on log.run ((group_id::text));
 
 -- What workers said about their time: totals since their start, never differences, so a lost row loses nothing.
 create table log.worker_time (

@@ -38,7 +38,7 @@ with taken as materialized (
         coalesce((fact.body ->> 'mapped')::boolean, false) as mapped,
         fact.body ->> 'kind' as kind,
         fact.body ->> 'worker' as worker,
-        (fact.body ->> 'claim')::uuid as claim,
+        fact.body ->> 'claim' as claim,
         (fact.body ->> 'claimed_at')::timestamptz as claimed_at,
         extract(epoch from (fact.body ->> 'claimed_at')::timestamptz
             - (fact.body ->> 'queued_at')::timestamptz)::double precision as queue_wait_s,
@@ -57,7 +57,7 @@ with taken as materialized (
     where item.state in ('succeeded', 'failed', 'expired', 'retrying')
         -- What ends like this before its attempt began has left no attempt.
         or (item.state in ('cancelled', 'skipped')
-            and (item.claim is not null or item.claimed_at is not null or item.duration_s is not null))
+            and (item.worker is not null or item.claimed_at is not null or item.duration_s is not null))
 ), task as materialized (
     select
         fact.run_id,
