@@ -47,9 +47,8 @@ class Outcome:
         return all(run["state"] == "succeeded" for run in self.runs)
 
 
-def run(*, as_json: bool) -> int:
-    """Run the demo; returns the exit code."""
-    started = time.monotonic()
+def run(started: float, *, as_json: bool) -> int:
+    """Run the demo; `started` is the monotonic second of the command. Returns the exit code."""
     root = samples()
     with _temporary() as data:
         options = UpOptions(
@@ -116,7 +115,9 @@ def _put(client: Client, document: Mapping[str, Any]) -> str:
 
 
 def _rows(client: Client, table: str, key: str, run_ids: Sequence[str]) -> list[Json]:
-    return [row for row in client.pages("tables", table) if row[key] in run_ids]
+    """The rows of these runs, a run's together, oldest first."""
+    rows = [row for row in client.pages("tables", table) if row[key] in run_ids]
+    return sorted(reversed(rows), key=lambda row: run_ids.index(row[key]))
 
 
 def _watch(installation: Installation) -> Callable[[], None]:

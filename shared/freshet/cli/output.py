@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+MAX_CELL = 60  # characters; --json has the whole value
+
 
 def json(value: Any) -> None:
     """One JSON value and a line break."""
@@ -47,6 +49,5 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.2f}"
-    if isinstance(value, (list, dict)):
-        return orjson.dumps(value).decode()
-    return str(value)
+    text = orjson.dumps(value).decode() if isinstance(value, (list, dict)) else str(value)
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import importlib
 import os
+import pkgutil
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -147,7 +148,13 @@ def python(word: str, env: Mapping[str, str], *, code: Path | None = None) -> Co
 
 
 def preload(words: Iterable[str]) -> None:
-    """Import what services begin with, so that their forks share it; what can't be imported fails in its service."""
-    for module in (*(f"freshet_{word}.main" for word in words), "snowflake.connector"):
+    """Import what services begin with, so that their forks share it; what can't be imported fails in its service.
+
+    Not the Snowflake connector: its import starts threads, and those do not live on in a fork.
+    """
+    for word in words:
         with suppress(ImportError):
-            importlib.import_module(module)
+            package = importlib.import_module(f"freshet_{word}")
+            for module in pkgutil.iter_modules(package.__path__):
+                if module.name != "__main__":
+                    importlib.import_module(f"{package.__name__}.{module.name}")

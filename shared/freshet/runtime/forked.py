@@ -20,6 +20,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 MAX_DESCRIPTOR = 4096  # beyond it nothing of ours is open
@@ -64,8 +65,11 @@ class ForkedProcess:
 
 
 def can_fork() -> bool:
-    """Whether forking is safe and can be waited for: Linux; system libraries of macOS do not survive a fork."""
-    return sys.platform.startswith("linux")
+    """Whether a fork is safe now: on Linux (system libraries of macOS do not survive one), with no other thread.
+
+    Threads are counted by the kernel, because a C extension may have started some that Python does not know.
+    """
+    return sys.platform.startswith("linux") and len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def fork_module(
