@@ -71,14 +71,20 @@ REGISTRY = Registry()
 
 
 def process(
-    name: str, *, version: str = "1.0.0", isolation: str = "warm", registry: Registry | None = None
+    name: str,
+    *,
+    version: str = "1.0.0",
+    isolation: str = "warm",
+    commit: str = "item",
+    registry: Registry | None = None,
 ) -> Callable[[Call], Call]:
     """Register a callable of `(payload, context)` as a process.
 
-    `isolation="process"` gives each item a fresh child process. Raises DefinitionError for a wrong name, version or
-    isolation, for a coroutine function, and for a name and version that another callable has.
+    `isolation="process"` gives each item a fresh child process; `commit="item"` commits each item's writes with its
+    own report, which is the only way there is so far. Raises DefinitionError for a wrong name, version,
+    isolation or commit, for a coroutine function, and for a name and version that another callable has.
     """
-    _check(name, version, isolation)
+    _check(name, version, isolation, commit)
 
     def register(call: Call) -> Call:
         if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
@@ -123,7 +129,7 @@ def _import(module: str) -> None:
         ) from error
 
 
-def _check(name: str, version: str, isolation: str) -> None:
+def _check(name: str, version: str, isolation: str, commit: str) -> None:
     if not _NAME.fullmatch(name):
         raise DefinitionError(
             f"{name!r} can't be a process's name: letters, digits, _, . and -, beginning with a letter.",
@@ -134,6 +140,11 @@ def _check(name: str, version: str, isolation: str) -> None:
     if isolation not in {"warm", "process"}:
         raise DefinitionError(
             f"isolation={isolation!r} of process {name} is unknown: say 'warm' or 'process'.", code="bad_process"
+        )
+    if commit != "item":
+        raise DefinitionError(
+            f"commit={commit!r} of process {name} is not possible: items commit one by one, say 'item'.",
+            code="bad_process",
         )
 
 

@@ -181,6 +181,7 @@ class Supervisor:
             self._run(preparation)
 
     def _run(self, preparation: Preparation) -> None:
+        self.nursery.refresh()
         process = preparation.task.process
         isolation = self.nursery.processes.get(process.ref, "warm") if process is not None else "warm"
         timeout: float | None = preparation.document["bundle"]["timeout_s"]
