@@ -7,13 +7,14 @@ is the core's, this module only feeds it. Never: a commit; it runs inside the ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from freshet.domain.model import Task, Workflow
+from freshet.domain.model import Kind, Task, Workflow
 from freshet.domain.settle import Settlement, settle
-from freshet.domain.sizing import plan
+from freshet.domain.sizing import WINDOW_FLOOR, plan
 from freshet.domain.states import RunState, TaskState, is_final
 from freshet.engine.decision import Decision
 from freshet.engine.expansion import Expansion
@@ -26,6 +27,8 @@ from freshet.storage.engine_store import EngineBatch
 
 #: Elements of one nested map that are open at once; each is a scope with TaskRuns of its own.
 ELEMENTS = 32
+#: Job services of one map in flight at once.
+JOBS = 1000
 
 
 class RunFold:
@@ -174,6 +177,10 @@ class RunFold:
         if loaded.node.plain:
             return (1,)
         mean, measured = self._pace.mean(self.run.workflow, self.run.version, loaded.row)
+        floor = WINDOW_FLOOR
+        if loaded.task.kind is Kind.JOB_SERVICE:
+            # A job in flight holds no worker: one by one, and as many at once as the account may hold.
+            mean, measured, floor = math.inf, 1, JOBS
         return plan(
             total,
             loaded.mark,
@@ -181,6 +188,7 @@ class RunFold:
             mean_s=mean,
             measured=measured,
             workers=self._pace.workers(loaded.task.queue_name),
+            floor=floor,
         )
 
     def _open_elements(self, loaded: LoadedTask, total: int) -> None:
