@@ -110,12 +110,12 @@ class Installation:
         ((value,),) = self.sql(text, *values)
         return value
 
-    def cli(self, *words: str, code: int | None = 0) -> str:
+    def cli(self, *words: str, code: int | None = 0, directory: Path = ROOT) -> str:
         """The command line's output."""
         answer = subprocess.run(
             [str(FRESHET), *words],
             env=self.environment | {"FRESHET_URL": self.connection["url"], "FRESHET_TOKEN": self.connection["token"]},
-            cwd=ROOT,
+            cwd=directory,
             capture_output=True,
             text=True,
             timeout=DEADLINE,

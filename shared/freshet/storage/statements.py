@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _NAME = re.compile(r"^-- name: (?P<name>[A-Z][A-Za-z]+)\s*$", re.MULTILINE)
 
@@ -18,12 +18,12 @@ _NAME = re.compile(r"^-- name: (?P<name>[A-Z][A-Za-z]+)\s*$", re.MULTILINE)
 def statement(name: str) -> LiteralString:
     """The SQL text of a named statement, comments included. Raises KeyError for an unknown name."""
     # The text comes from the package's own files, never from a user: that is what LiteralString asks for.
-    return cast("LiteralString", _all_statements()[name])
+    return _all_statements()[name]
 
 
 @cache
-def _all_statements() -> dict[str, str]:
-    found: dict[str, str] = {}
+def _all_statements() -> dict[str, LiteralString]:
+    found: dict[str, LiteralString] = {}
     for file in sorted(files("freshet.storage").joinpath("sql").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".sql"):
             for name, text in _split(file.read_text(encoding="utf-8")):
