@@ -14,7 +14,7 @@ for update skip locked;
 -- One statement, so one transaction and one round trip. Every part of it reads `taken`: what another recorder has
 -- deleted does not come out of there and is written by nobody twice.
 with taken as materialized (
-    delete from engine.outbox where id = any(%(ids)s::bigint[]) returning id, run_id, body
+    delete from engine.outbox where id = any(%(ids)s::bigint[]) returning id, run_id, body, created_at
 ), fact as materialized (
     select
         taken.id as outbox_id,
@@ -24,7 +24,8 @@ with taken as materialized (
         split_part(one.body ->> 'type', '.', 2) as noun,
         split_part(one.body ->> 'type', '.', 3) as state,
         coalesce((one.body ->> 'run_id')::uuid, taken.run_id) as run_id,
-        (one.body ->> 'at')::timestamptz as at
+        -- A fact without a time is as old as its row.
+        coalesce((one.body ->> 'at')::timestamptz, taken.created_at) as at
     from taken
     cross join lateral jsonb_array_elements(taken.body) with ordinality as one (body, position)
 ), item as materialized (
