@@ -158,6 +158,6 @@ def test_everything_is_stopped_in_the_order_given(bench: Bench) -> None:
     units = [bench.add(name, note) for name in ("postgres", "dispatcher", "worker-1", "other")]
     for unit in units:
         bench.until_ready(unit)
-    bench.supervisor.stop((frozenset({"worker"}), frozenset({"dispatcher"}), frozenset({"postgres"})), 20.0)
+    bench.supervisor.stop([(frozenset({name}), 20.0) for name in ("worker", "dispatcher", "postgres")])
     assert (bench.directory / "order").read_text().split() == ["worker-1", "dispatcher", "postgres", "other"]
     assert bench.supervisor.pids() == {}

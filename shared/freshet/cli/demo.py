@@ -57,7 +57,7 @@ def run(started: float, *, as_json: bool) -> int:
             processes="examples.pipeline.processes",
             images=root / "examples" / "spcs" / "images.yaml",
             code=root,
-            register=False,
+            keep=False,
         )
         try:
             with running(options, say=_tell) as installation:
@@ -82,7 +82,8 @@ def samples() -> Path:
 def _show(installation: Installation, root: Path, started: float, *, as_json: bool) -> Outcome:
     if not as_json:
         output.line("Starting Postgres, Redis, a local Snowflake and all services …")
-    found = installation.start()
+    # The first runs are accepted while the workers get ready.
+    found = installation.start(serving=frozenset({"api"}))
     client = Client(found.url, found.token)
     names = [_put(client, document) for document in _documents(root)]
     run_ids = [client.post("workflows", name, "runs", body={"params": {}})["run_id"] for name in names]
@@ -117,7 +118,8 @@ def _put(client: Client, document: Mapping[str, Any]) -> str:
 def _rows(client: Client, table: str, key: str, run_ids: Sequence[str]) -> list[Json]:
     """The rows of these runs, a run's together, oldest first."""
     rows = [row for row in client.pages("tables", table) if row[key] in run_ids]
-    return sorted(reversed(rows), key=lambda row: run_ids.index(row[key]))
+    rows.reverse()
+    return sorted(rows, key=lambda row: run_ids.index(row[key]))
 
 
 def _watch(installation: Installation) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from freshet.runtime.service import PassResult, backoff
 
 STEADY = 10.0  # seconds of running after which earlier failures are forgotten
 PROBE = 0.02  # seconds between two looks at whether a starting program serves
+LAST_GRACE = 10.0  # seconds for what no step names
 WRONG_SETTING = 2  # the exit code of a service that refuses its settings
 
 
@@ -92,12 +93,15 @@ class Supervisor:
                 found.setdefault(unit.service, []).append(unit.child.pid)
         return found
 
-    def stop(self, order: Sequence[frozenset[str]], grace: float) -> None:
-        """Stop step by step; what is named in no step goes last. After `grace` seconds a step is killed."""
-        named = frozenset[str]().union(*order)
+    def stop(self, steps: Sequence[tuple[frozenset[str], float]]) -> None:
+        """Stop step by step: services, and the seconds after which what is left of them is killed.
+
+        What is named in no step is stopped at the end.
+        """
+        named = frozenset[str]().union(*(services for services, _ in steps))
         rest = frozenset(unit.service for unit in self.units) - named
-        for step in (*order, rest):
-            children = [unit.child for unit in self.units if unit.service in step and unit.child]
+        for services, grace in (*steps, (rest, LAST_GRACE)):
+            children = [unit.child for unit in self.units if unit.service in services and unit.child]
             for child in children:
                 child.ask_to_stop()
             deadline = self._clock.monotonic() + grace

@@ -36,12 +36,15 @@ STOP_GRACE = 8.0  # seconds for each step of the stop
 DRAIN_GRACE = 5.0  # seconds that workers give their running bundle, unless FRESHET_DRAIN_GRACE says otherwise
 _JOB_POLL = "0.25"  # seconds; asking the emulator costs nothing
 WORDS = ("api", "dispatcher", "scheduler", "recorder", "worker", "emulator")
-#: No new work first, then who decides and who records (what is left is recorded at the next start), the stores last.
-STOP_ORDER = (
-    frozenset({"api", "scheduler", "worker"}),
-    frozenset({"dispatcher", "recorder", "emulator"}),
-    frozenset({"redis", "postgres"}),
+#: No new work first, then who decides and who records (what is left is recorded at the next start), the
+#: stores last.
+STOP_STEPS = (
+    (frozenset({"api", "scheduler", "worker"}), STOP_GRACE),
+    (frozenset({"dispatcher", "recorder", "emulator"}), STOP_GRACE),
+    (frozenset({"redis", "postgres"}), STOP_GRACE),
 )
+#: For data that is thrown away. Postgres is not killed: it would leave its shared memory behind.
+DROP_STEPS = ((frozenset({*WORDS, "redis"}), 0.0), (frozenset({"postgres"}), STOP_GRACE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +59,7 @@ class UpOptions:
     queues: str | None = None  # further queues, comma-separated
     images: Path | None = None  # the emulator's image map
     code: Path | None = None  # the directory that user code is imported from; None: the working directory
-    register: bool = True  # whether the CLI finds this one by itself
+    keep: bool = True  # False: the data are thrown away, so nothing is registered and nothing is drained
 
 
 class Stopped(Exception):  # noqa: N818  (no error)
@@ -101,10 +104,11 @@ class Installation:
             pids=self.supervisor.pids(),
         )
 
-    def start(self) -> Connection:
+    def start(self, *, serving: frozenset[str] | None = None) -> Connection:
         """Start the servers, migrate, start the services, wait until all serve; then write and register.
 
-        Raises StartError with the end of a log, DefinitionError, or Stopped when a signal came first.
+        `serving`: do not wait for other services than these. Raises StartError with the end of a log,
+        DefinitionError, or Stopped when a signal came first.
         """
         with _preloading(WORDS if can_fork() else ()):
             from freshet.storage import migrate
@@ -113,9 +117,9 @@ class Installation:
             self._await_ready()
             migrate(self.database_url)
         self.supervisor.add(self._services(), fork=can_fork())
-        self._await_ready()
+        self._await_ready(serving)
         self._publish()
-        if self.options.register:
+        if self.options.keep:
             connection.register(self.options.data)
         return self.connection
 
@@ -135,19 +139,19 @@ class Installation:
     def close(self) -> None:
         """Take the connection back and stop everything in order."""
         connection.remove(self.options.data)
-        self.supervisor.stop(STOP_ORDER, STOP_GRACE)
+        self.supervisor.stop(STOP_STEPS if self.options.keep else DROP_STEPS)
         places.remove_sockets(self.options.data)
 
     def _publish(self) -> None:
         connection.write(self.connection, self.options.data)
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, wanted: frozenset[str] | None = None) -> None:
         deadline = self.clock.monotonic() + START_TIMEOUT
         while True:
             self.wake.clear()
             result = self.supervisor.once()
             self.supervisor.check_start(START_TRIES)
-            waiting = self.supervisor.waiting()
+            waiting = [unit for unit in self.supervisor.waiting() if wanted is None or unit.service in wanted]
             if not waiting:
                 return
             if self.stop.is_set():

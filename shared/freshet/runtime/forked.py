@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,9 +68,17 @@ class ForkedProcess:
 def can_fork() -> bool:
     """Whether a fork is safe now: on Linux (system libraries of macOS do not survive one), with no other thread.
 
-    Threads are counted by the kernel, because a C extension may have started some that Python does not know.
+    Threads are counted by the kernel, because a C extension may have started some that Python does not know; one that
+    was joined is still counted for a moment, so it is looked at for up to a second.
     """
-    return sys.platform.startswith("linux") and len(list(Path("/proc/self/task").iterdir())) == 1
+    deadline = time.monotonic() + 1.0
+    while sys.platform.startswith("linux"):
+        if len(list(Path("/proc/self/task").iterdir())) == 1:
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.002)
+    return False
 
 
 def fork_module(
