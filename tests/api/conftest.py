@@ -59,8 +59,8 @@ class Served:
         for task, task_state in tasks.items():
             counter = task_state if task_state in {"succeeded", "failed", "skipped", "cancelled"} else "succeeded"
             self.execute(
-                "insert into engine.task_run (run_id, task, kind, state, total, mark, attempts, started_at, finished_at,"
-                f" {counter}) values (%s, %s, 'process', %s, 1, 1, 1, now(), now(), 1)",
+                "insert into engine.task_run (run_id, task, kind, state, total, mark, attempts, started_at,"
+                f" finished_at, {counter}) values (%s, %s, 'process', %s, 1, 1, 1, now(), now(), 1)",
                 run_id,
                 task,
                 task_state,

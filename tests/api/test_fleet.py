@@ -105,7 +105,8 @@ def test_the_jobs_table_has_the_columns_of_the_original(api: Served) -> None:
     api.record(run)
     api.execute(
         "insert into log.attempt (run_id, workflow, task, index_path, item, mapped, kind, attempt, state, final,"
-        " finished_at, at) values (%s, 'pipeline', 'train', '', '', false, 'job_service', 1, 'succeeded', true, now(), now())",
+        " finished_at, at)"
+        " values (%s, 'pipeline', 'train', '', '', false, 'job_service', 1, 'succeeded', true, now(), now())",
         run,
     )  # fmt: skip
     (row,) = api.get("/tables/jobs_run_stats", params={"run": run}).json()["items"]

@@ -243,7 +243,8 @@ def test_logs_are_paged_in_the_order_of_writing_and_followed(api: Served, run: s
 
 def _log(api: Served, run: str, *, attempt: int, part: int, text: str) -> None:
     api.execute(
-        "insert into log.attempt_log (run_id, task, item, attempt, claim, part, text) values (%s, 'assign', '', %s, %s, %s, %s)",
+        "insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)"
+        " values (%s, 'assign', '', %s, %s, %s, %s)",
         run, attempt, any_id(), part, text,
     )  # fmt: skip
 

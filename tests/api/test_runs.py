@@ -123,7 +123,7 @@ def test_a_rerun_repeats_what_was_asked_for_and_all_that_did_not_succeed(
         return
     assert answer.status_code == 201
     (row,) = api.execute("select rerun_tasks from engine.run where rerun_of = %s", run)
-    assert (sorted(row["rerun_tasks"]) if row["rerun_tasks"] else None) == (sorted(expected) if expected else None)  # type: ignore[type-var, call-overload]
+    assert (sorted(row["rerun_tasks"]) if row["rerun_tasks"] else None) == (sorted(expected) if expected else None)
 
 
 def test_a_run_is_recorded_when_its_end_is_logged_and_nothing_is_on_its_way(api: Served) -> None:

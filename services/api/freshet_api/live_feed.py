@@ -8,6 +8,7 @@ Postgres, and a gap means to look there.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from freshet.domain.errors import UnreachableError
 
 #: Entries that wait for one subscriber at most.
 BACKLOG = 2_000
+_STREAM_ID = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 RETRY = 1.0  # seconds until Redis is asked again after it could not be reached
 
 
@@ -128,10 +130,7 @@ class LiveFeed:
 
 def stream_key(stream_id: str) -> tuple[int, int]:
     """The order of stream ids: milliseconds, then a sequence. Raises ValueError for what is none."""
-    milliseconds, _, sequence = stream_id.partition("-")
-    if not (milliseconds.isascii() and milliseconds.isdigit() and (sequence or "0").isdigit()):
+    found = _STREAM_ID.fullmatch(stream_id)
+    if found is None:
         raise ValueError(stream_id)
-    key = int(milliseconds), int(sequence or 0)
-    if max(key) >= 2**64:
-        raise ValueError(stream_id)
-    return key
+    return int(found[1]), int(found[2] or 0)

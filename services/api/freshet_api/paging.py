@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import Query, Response
+from fastapi import Query
+from fastapi.responses import JSONResponse
 
 from freshet_api.problems import Problem
 
@@ -23,10 +24,8 @@ Value = TypeVar("Value")
 Item = TypeVar("Item")
 
 
-class Reply(Response):
+class Reply(JSONResponse):
     """JSON by orjson: times in UTC, ids as text."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """The body."""

@@ -107,11 +107,7 @@ def _from_http(error: HTTPException) -> Problem:
 
 
 def _from_validation(error: RequestValidationError) -> Problem:
-    found = error.errors()
-    if found and found[0]["type"] == "json_invalid":
-        reason = str(found[0].get("ctx", {}).get("error", "it ends too early"))
-        return Problem(422, "not_json", f"The body is not JSON: {reason}", errors=[("", reason)])
-    culprits = [(_pointer(each["loc"]), str(each["msg"])) for each in found]
+    culprits = [(_pointer(each["loc"]), str(each["msg"])) for each in error.errors()]
     places = ", ".join(sorted({pointer or "the body" for pointer, _ in culprits}))
     return Problem(422, "invalid_request", f"The request is refused: see {places}.", errors=culprits)
 

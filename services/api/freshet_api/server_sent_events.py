@@ -27,6 +27,7 @@ from freshet_api.problems import Problem
 from freshet_api.strict_route import StrictRoute
 
 KEEP_ALIVE = 15.0  # seconds
+HERE = b": here\n\n"
 RECORD_FIRST, RECORD_LAST = 0.02, 1.0  # seconds between two looks whether an ended run is recorded
 #: Milliseconds that the clocks of Redis and Postgres may differ.
 SKEW_MS = 5_000
@@ -73,9 +74,10 @@ def _checked(last_event_id: str | None) -> str | None:
 
 async def _all_events(door: Door, last: str | None) -> AsyncIterator[bytes]:
     async with _Subscribed(door) as subscription:
+        yield HERE  # from now on, nothing is missed
         async for entry in _entries(door, subscription, last or subscription.after):
             if entry is None:
-                yield b": here\n\n"
+                yield HERE
             for event in _events_of(entry, None) if entry else ():
                 yield event
 
@@ -101,7 +103,7 @@ class _RunStream:
                     run = await self._run()
                     if run["recorded"]:
                         break
-                    yield b": here\n\n" if entry is None else _run_event(run)
+                    yield HERE if entry is None else _run_event(run)
                     continue
                 for event in _events_of(entry, self.run_id):
                     yield event

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from freshet.domain.errors import DefinitionError
-from freshet.events.storable import check_storable
+from freshet.events.storable import read_json
 from freshet_api.problems import Problem, refused
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -42,13 +41,11 @@ class StrictRequest(Request):
         return bytes(chunks)
 
     async def json(self) -> Any:
-        """The body. Raises orjson's JSONDecodeError for what is not JSON, Problem for what can't be kept."""
-        document = orjson.loads(await self.body())
+        """The body. Raises Problem for what is not JSON, or can't be kept."""
         try:
-            check_storable(document)
+            return read_json(await self.body())
         except DefinitionError as error:
             raise refused(error) from error
-        return document
 
 
 class StrictRoute(APIRoute):

@@ -20,7 +20,7 @@ import orjson
 
 from freshet.domain.errors import DefinitionError
 from freshet.events.catalogue import noun_and_state
-from freshet.events.storable import check_storable
+from freshet.events.storable import check_storable, read_json
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -133,9 +133,9 @@ def parse_events(headers: Mapping[str, str], body: bytes) -> list[CloudEvent]:
     """
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == BATCH:
-        return _batch(_loads(body))
+        return _batch(read_json(body))
     if content_type == STRUCTURED:
-        return [_structured(_loads(body), "")]
+        return [_structured(read_json(body), "")]
     if "ce-specversion" in headers or "ce-id" in headers:
         return [_binary(headers, body, content_type)]
     text = (
@@ -156,7 +156,6 @@ def _batch(document: Any) -> list[CloudEvent]:
 def _structured(document: Any, at: str) -> CloudEvent:
     if not isinstance(document, dict):
         raise _refusal(at, "An event is a JSON object.")
-    check_storable(document, at)
     attributes = {name: value for name, value in document.items() if name not in {"data", "data_base64"}}
     if "data_base64" in document:
         _check_base64(document, at)
@@ -181,9 +180,7 @@ def _binary_data(body: bytes, content_type: str) -> Any:
     if not body:
         return None
     if content_type in {"", "application/json"} or content_type.endswith("+json"):
-        data = _loads(body)
-        check_storable(data, "")
-        return data
+        return read_json(body)
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -254,13 +251,6 @@ def _check_base64(document: Json, at: str) -> None:
         base64.b64decode(document["data_base64"], validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise _refusal(f"{at}/data_base64", "`data_base64` is not base64.") from None
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise DefinitionError(f"The body is not JSON: {error}", code="not_json") from error
 
 
 def _escaped(part: str | int) -> str:

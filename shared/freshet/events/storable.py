@@ -6,13 +6,39 @@ and read back as it was. Never: a look at what it means.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from freshet.domain.errors import DefinitionError
+
+#: So many digits in a row may be a whole number beyond 64 bits.
+_LONG = re.compile(rb"\d{19}")
+#: Stands for a whole number of more digits than anybody needs to read.
+_HUGE = 2**64
 
 #: Levels of nesting.
 MAX_DEPTH = 100
+
+
+def read_json(body: bytes) -> Any:
+    """The value of a JSON text, checked. Raises DefinitionError: `not_json`, or as check_storable."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise DefinitionError(f"The body is not JSON: {error}", code="not_json") from error
+    check_storable(value)
+    if _LONG.search(body):
+        # orjson reads whole numbers beyond 64 bits as floats, which are near them and not they.
+        check_storable(json.loads(body, parse_int=_whole_number))
+    return value
+
+
+def _whole_number(text: str) -> int:
+    return int(text) if len(text) <= 20 else _HUGE
 
 
 def check_storable(value: Any, at: str = "") -> None:
