@@ -155,7 +155,8 @@ class Rows:
             "with gone as (delete from engine.bundle where id = %s returning *)"
             " insert into engine.report (partition, run_id, task_run_id, bundle_id, worker, claimed_at, body)"
             " select partition, run_id, task_run_id, id, worker, claimed_at,"
-            " (select jsonb_agg(jsonb_build_object('i', i, 's', 'lost')) from unnest(items[done + 1:]) i) from gone",
+            " (select jsonb_agg(jsonb_build_object('i', i, 'a', a, 's', 'lost'))"
+            " from unnest(items[done + 1:], attempts[done + 1:]) o(i, a)) from gone",
             bundle,
         )
 

@@ -18,7 +18,7 @@ from freshet.snowflake import ContainerRow, JobStatus
 #: Lines at the end of the log that an error quotes.
 LAST_LINES = 5
 #: What a container's message says although no exit code does: that the user's own input is wrong.
-USERS_FAULT = ("invalid format", "check container logs", "OOMKilled")
+USERS_FAULT = ("invalid format", "check container logs", "OOMKilled", "while starting container")
 
 
 def outcome_of(status: JobStatus, containers: Sequence[ContainerRow], log: str, *, limit: int) -> Outcome:

@@ -95,6 +95,7 @@ class Ledger:
         outcome["s"] = "failed"
         outcome["e"] = {"class": "user", "message": f"Postgres can't keep the result: {reason}", "type": "ValueError"}
         self.pending[0] = orjson.dumps(outcome)
+        self.size += len(self.pending[0]) - len(body)
         self._finish(self.pending[:1])
 
     def _reconcile(self) -> None:

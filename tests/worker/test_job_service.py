@@ -1,0 +1,312 @@
+"""Job services: launched once per attempt, watched in bulk, reaped when nobody owns them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.emulator.server import EmulatorProcess, fresh, until
+from tests.worker.rows import Rows
+from tests.worker.test_process import Serve, logs, states
+
+from freshet.bus import Bus, Message
+from freshet.execution.job_service import job_name, job_prefix, run_of
+from freshet.execution.supervisor import Supervisor
+from freshet.execution.watcher import Watcher
+from freshet.runtime.settings import WorkerSettings
+from freshet.snowflake import JobServices
+from freshet.snowflake.text import is_job_name
+from freshet_worker.main import build
+
+Job = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatorProcess]:
+    running = EmulatorProcess()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
+    found = emulator.services()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def pool(services: JobServices) -> Iterator[str]:
+    name = fresh("POOL")
+    services.execute(f"CREATE COMPUTE POOL {name} MIN_NODES = 4 MAX_NODES = 4 INSTANCE_FAMILY = CPU_X64_XS")
+    yield name
+    services.execute(f"ALTER COMPUTE POOL IF EXISTS {name} STOP ALL")
+
+
+@pytest.fixture
+def worker(database: str, redis: str, emulator: EmulatorProcess) -> Iterator[Supervisor]:
+    settings = WorkerSettings(
+        database_url=database,
+        redis_url=redis,
+        queues=("q",),
+        snowflake_account="local",
+        snowflake_host="127.0.0.1",
+        snowflake_port=emulator.port,
+        snowflake_protocol="http",
+        snowflake_user="freshet",
+        snowflake_password="freshet",
+        snowflake_database="FRESHET",
+        snowflake_schema="PUBLIC",
+    )
+    worker = build(settings)
+    yield worker
+    worker.close()
+    worker.launcher._jobs.close()
+    worker.store._database.close()
+    worker.bus.close()
+
+
+@pytest.fixture
+def watcher(worker: Supervisor) -> Iterator[Watcher]:
+    """The worker's watch, turned by the test."""
+    watch, worker.watch = worker.watch, None
+    yield watch
+    watch.end()
+
+
+@pytest.fixture
+def job(rows: Rows, pool: str) -> Job:
+    """A bundle of one job that runs a shell script."""
+
+    def make(script: str, *, timeout_s: float | None = None, attempt: int = 1, **spec: Any) -> int:
+        name = f"jobs{rows.one('select count(*) from engine.workflow')}"
+        container = {"image": "/db/s/repo/shell:1", "compute_pool": pool, "command": ["sh", "-c", script], **spec}
+        params = {"p": {"type": "integer", "default": 1}}
+        workflow = rows.workflow({"name": name, "params": params, "tasks": {"t": {"job_service": container}}})
+        task = rows.task(rows.run(workflow, params={"p": 1}), kind="job_service")
+        return rows.bundle(task, timeout_s=timeout_s, attempt=attempt)
+
+    return make
+
+
+@pytest.fixture
+def watch_until(watcher: Watcher, rows: Rows) -> Callable[[int], list[dict[str, Any]]]:
+    """Turn the watch until a bundle has ended; its outcomes."""
+
+    def watch_until(bundle: int) -> list[dict[str, Any]]:
+        def gone() -> bool:
+            watcher.turn()
+            return not rows.exists(bundle)
+
+        until(gone)
+        return rows.reports(bundle)
+
+    return watch_until
+
+
+def name_of(rows: Rows, bundle: int) -> str:
+    return rows.one("select job_name from engine.bundle where id = %s", bundle)
+
+
+def shown(services: JobServices, rows: Rows) -> list[str]:
+    prefix = job_prefix(rows.one("select id from engine.installation"))
+    return [each.name for each in services.list_jobs(prefix)]
+
+
+def submitted(serve: Serve, worker: Supervisor, bus: Bus, bundle: int) -> None:
+    bus.publish([Message(queue="q", bundle_id=bundle)])
+    until(lambda: worker.once().did)
+
+
+def test_a_jobs_last_json_line_is_its_result_and_nothing_of_it_is_left(
+    job: Job, watch_until: Any, serve: Serve, rows: Rows, services: JobServices
+) -> None:
+    bundle = job('echo working; echo "{\\"payload\\": $FRESHET_PAYLOAD, \\"attempt\\": $FRESHET_ATTEMPT}"; echo bye')
+    assert serve(bundle) == []
+    name = name_of(rows, bundle)
+    assert is_job_name(name)
+    (outcome,) = watch_until(bundle)
+    assert (outcome["s"], outcome["r"]) == ("succeeded", {"payload": {"p": 1}, "attempt": 1})
+    assert logs(rows)[""].startswith("working\n")
+    assert name not in shown(services, rows)
+
+
+def test_a_failed_container_is_the_users_failure_with_its_last_lines(job: Job, watch_until: Any, serve: Serve) -> None:
+    bundle = job("echo one; echo the reason; exit 3")
+    serve(bundle)
+    (outcome,) = watch_until(bundle)
+    assert (outcome["s"], outcome["e"]["class"], outcome["e"]["exit_code"]) == ("failed", "user", 3)
+    assert outcome["e"]["message"].startswith("The container ended with exit code 3")
+    assert outcome["e"]["message"].endswith("one\nthe reason")
+
+
+def test_args_and_env_are_rendered(job: Job, watch_until: Any, serve: Serve) -> None:
+    bundle = job(
+        'echo "[\\"$P\\", \\"$1\\"]"', args=["name", "--p=${{ params.p + 1 }}"], env={"P": "${{ run.trigger }}"}
+    )
+    serve(bundle)
+    (outcome,) = watch_until(bundle)
+    assert outcome["r"] == ["call", "--p=2"]
+
+
+def test_a_wrong_expression_fails_the_item(job: Job, worker: Supervisor, serve: Serve, watcher: Watcher) -> None:
+    (outcome,) = serve(job("true", env={"P": "${{ params.p / 0 }}"}))
+    assert (outcome["s"], outcome["e"]["class"]) == ("failed", "user")
+
+
+def test_a_pool_that_does_not_exist_fails_the_item(job: Job, serve: Serve, watcher: Watcher) -> None:
+    (outcome,) = serve(job("true", compute_pool="NO_SUCH_POOL"))
+    assert outcome["s"] == "failed"
+    assert "Snowflake refused the job" in outcome["e"]["message"]
+
+
+def test_a_new_claim_of_the_same_attempt_finds_the_job(
+    job: Job, watch_until: Any, serve: Serve, rows: Rows, watcher: Watcher, services: JobServices, tmp_path: Any
+) -> None:
+    gate, count = tmp_path / "gate", tmp_path / "count"
+    bundle = job(f"echo x >> {count}; while [ ! -e {gate} ]; do sleep 0.02; done; echo 5")
+    serve(bundle)
+    name, task = name_of(rows, bundle), rows.one("select task_run_id from engine.bundle")
+    until(count.exists)
+    # The worker died between submit and watch: the sweep reports, the fold makes a bundle of the same attempt.
+    rows.release(bundle)
+    watcher.turn()
+    assert name in shown(services, rows)  # its report is not folded yet, so the job is somebody's
+    again = rows.bundle(task)
+    rows.sql("delete from engine.report")
+    watcher.turn()
+    assert name in shown(services, rows)
+    serve(again)
+    assert name_of(rows, again) == name
+    gate.touch()
+    (outcome,) = watch_until(again)
+    assert outcome["r"] == 5
+    assert count.read_text() == "x\n"
+
+
+def test_a_job_that_nobody_owns_is_cancelled_and_dropped(
+    job: Job, serve: Serve, rows: Rows, watcher: Watcher, services: JobServices
+) -> None:
+    bundle = job("sleep 1000")
+    serve(bundle)
+    name = name_of(rows, bundle)
+    watcher.turn()
+    rows.sql("delete from engine.bundle")  # a cancel, folded
+    stranger = f"{job_prefix(rows.one('select id from engine.installation'))}NOT_OURS"
+
+    def gone() -> bool:
+        watcher.turn()
+        return name not in shown(services, rows)
+
+    until(gone)
+    assert stranger not in shown(services, rows)
+
+
+def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Rows, watcher: Watcher) -> None:
+    first = job("sleep 1000")
+    serve(first)
+    name, task = name_of(rows, first), rows.one("select task_run_id from engine.bundle")
+    second = rows.bundle(task, attempt=2)
+    serve(second)
+    assert name_of(rows, second) == name.removesuffix("_1") + "_2"
+
+
+def test_a_container_that_runs_too_long_is_cancelled(
+    job: Job, watch_until: Any, serve: Serve, services: JobServices, rows: Rows, watcher: Watcher
+) -> None:
+    bundle = job("echo begun; sleep 1000", timeout_s=0.5)
+    serve(bundle)
+    name = name_of(rows, bundle)
+    (outcome,) = watch_until(bundle)
+    assert (outcome["s"], outcome["e"]["class"]) == ("timed_out", "timeout")
+    rows.sql("delete from engine.report")
+
+    def gone() -> bool:
+        watcher.turn()
+        return name not in shown(services, rows)
+
+    until(gone)
+
+
+def test_a_job_that_does_not_start_is_the_platforms_failure(job: Job, watch_until: Any, serve: Serve) -> None:
+    bundle = job("true", image="/x/y/z:1", command=[], start_timeout="PT0.1S")
+    outcomes = serve(bundle) or watch_until(bundle)
+    assert outcomes[0]["s"] == "lost"
+    assert outcomes[0]["x"] is True
+    assert outcomes[0]["e"]["class"] == "platform"
+
+
+def test_a_job_dropped_behind_our_back_is_a_loss(
+    job: Job, watch_until: Any, serve: Serve, rows: Rows, services: JobServices
+) -> None:
+    bundle = job("sleep 1000")
+    serve(bundle)
+    services.drop(name_of(rows, bundle))
+    (outcome,) = watch_until(bundle)
+    assert (outcome["s"], outcome["x"]) == ("lost", True)
+
+
+def test_an_outage_of_snowflake_hands_the_submit_back_and_fails_nothing(
+    job: Job, serve: Serve, worker: Supervisor, watcher: Watcher, rows: Rows
+) -> None:
+    worker.launcher._jobs = _Unreachable()
+    (outcome,) = serve(job("true"))
+    assert outcome["s"] == "handed_back"
+    assert "e" in outcome
+
+
+class _Unreachable:
+    """Snowflake, away."""
+
+    def submit(self, *_arguments: object) -> None:
+        from freshet.snowflake import SnowflakeUnreachableError
+
+        raise SnowflakeUnreachableError("Snowflake can't be reached.")
+
+    def close(self) -> None: ...
+
+
+def test_many_jobs_cost_one_status_query_a_turn(
+    job: Job, serve: Serve, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        serve(job("sleep 1000"))
+    statements: list[str] = []
+    execute = watcher._jobs._session.execute
+
+    def counted(sql: str, parameters: Any = None) -> Any:
+        statements.append(sql)
+        return execute(sql, parameters)
+
+    monkeypatch.setattr(watcher._jobs._session, "execute", counted)
+    assert watcher.turn().in_flight == 3
+    assert len(statements) == 1
+
+
+def test_an_idle_watch_asks_snowflake_nothing(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher.turn()
+    monkeypatch.setattr(watcher, "_jobs", None)
+    assert watcher.turn().in_flight == 0
+
+
+def test_the_thread_ends_jobs_by_itself(job: Job, worker: Supervisor, serve: Serve, rows: Rows) -> None:
+    bundle = job("echo 1")
+    serve(bundle)
+    until(lambda: not rows.exists(bundle))
+    assert states(rows.reports(bundle)) == ["succeeded"]
+
+
+@given(st.text(min_size=1, max_size=40), st.uuids(), st.text(max_size=200), st.text(max_size=200), st.integers(1, 9999))
+def test_job_names_are_names_and_tell_their_run(
+    installation: str, run: UUID, task: str, index: str, attempt: int
+) -> None:
+    if not installation.isascii() or not installation.replace("_", "a").isalnum():
+        installation = "ABC123"
+    name = job_name(installation, run, task, index, attempt)
+    assert is_job_name(name)
+    assert name.startswith(job_prefix(installation))
+    assert run_of(name, job_prefix(installation)) == run
+    assert name != job_name(installation, uuid4(), task, index, attempt)
+    assert name != job_name(installation, run, task + "x", index, attempt)
