@@ -98,6 +98,7 @@ def _show(installation: Installation, root: Path, started: float, *, as_json: bo
     )
 
 
+_ENDED = {"jobs_run_stats": "created_date", "task_logging_stats": "completed_time"}
 _WORKER = ("id", "busy_s", "idle_s", "wall_s")
 
 
@@ -116,10 +117,9 @@ def _put(client: Client, document: Mapping[str, Any]) -> str:
 
 
 def _rows(client: Client, table: str, key: str, run_ids: Sequence[str]) -> list[Json]:
-    """The rows of these runs, a run's together, oldest first."""
+    """The rows of these runs, a run's together, in the order in which they ended."""
     rows = [row for row in client.pages("tables", table) if row[key] in run_ids]
-    rows.reverse()
-    return sorted(rows, key=lambda row: run_ids.index(row[key]))
+    return sorted(rows, key=lambda row: (run_ids.index(row[key]), row[_ENDED[table]]))
 
 
 def _watch(installation: Installation) -> Callable[[], None]:

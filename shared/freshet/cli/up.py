@@ -43,8 +43,9 @@ STOP_STEPS = (
     (frozenset({"dispatcher", "recorder", "emulator"}), STOP_GRACE),
     (frozenset({"redis", "postgres"}), STOP_GRACE),
 )
-#: For data that is thrown away. Postgres is not killed: it would leave its shared memory behind.
-DROP_STEPS = ((frozenset({*WORDS, "redis"}), 0.0), (frozenset({"postgres"}), STOP_GRACE))
+_TIDY = frozenset({"postgres", "emulator"})  # killed, they would leave shared memory and files behind
+#: For data that is thrown away.
+DROP_STEPS = ((frozenset({*WORDS, "redis"}) - _TIDY, 0.0), (_TIDY, STOP_GRACE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,7 +232,7 @@ def run(options: UpOptions, *, say: Callable[[str], object]) -> None:
 
 @contextmanager
 def _signals(installation: Installation) -> Iterator[None]:
-    """SIGTERM and SIGINT stop, a second one kills all; the end of a child wakes the pass."""
+    """SIGTERM, SIGINT and SIGHUP stop, a second one kills all; the end of a child wakes the pass."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if installation.stop.is_set():
@@ -244,6 +245,8 @@ def _signals(installation: Installation) -> Iterator[None]:
         installation.wake.set()
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGCHLD: wake}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants it ignored
+        handlers[signal.SIGHUP] = stop
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
