@@ -61,7 +61,15 @@ class Engine:
         self.refill = Refill(self.store, self.bus, pace, queue_depth=queue_depth)
         self.folder = Folder(self.store, self.bus, self._workflow, pace, draw=lambda: 0.5)
         self.judge = Judge(clock=lambda: self.seconds)
-        self.ring = Ring(self.store, self.bus, self.refill, pace, self.judge)
+        self.ring = Ring(
+            store=self.store,
+            bus=self.bus,
+            refill=self.refill,
+            pace=pace,
+            judge=self.judge,
+            clock=lambda: self.seconds,
+        )
+        self.bus.fresh()  # as if a dispatcher had been here before
 
     def close(self) -> None:
         self.database.close()

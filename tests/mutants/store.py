@@ -138,8 +138,8 @@ MUTANTS = (
     bug(
         "engine: a stopped worker is declared dead in spite of its session",
         f"{ENGINE}/witness.py",
-        "self.patience.lease if worker in witnessed else self.patience.dead_after",
-        "self.patience.dead_after",
+        "if worker in witnessed:\n            return now - silence.heard >= self.patience.lease",
+        "if False:\n            return False",
         ring("a_stopped_worker_whose_session_lives_keeps_its_claim_for_the_lease"),
     ),
     bug(

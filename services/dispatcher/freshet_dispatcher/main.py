@@ -21,6 +21,7 @@ from freshet.runtime.settings import DispatcherSettings, load
 from freshet.storage.database import Database
 from freshet.storage.definitions import Definitions
 from freshet.storage.engine_store import OPTIONS, EngineStore, PartitionLocks
+from freshet.telemetry import Telemetry
 
 
 class Versions:
@@ -44,13 +45,14 @@ def build(settings: DispatcherSettings, *, name: str) -> Dispatcher:
     store = EngineStore(database)
     pace = Pace(queue_depth=settings.queue_depth, depths=bus.depths)
     refill = Refill(store, bus, pace, queue_depth=settings.queue_depth)
-    patience = Patience(dead_after=settings.dead_after, lease=settings.lease, grace=settings.grace_after_outage)
+    patience = Patience(lease=settings.lease, grace=settings.grace_after_outage)
+    judge = Judge(patience=patience, clock=time.monotonic)
     return Dispatcher(
         name=name,
         bus=bus,
         folder=Folder(store, bus, Versions(Definitions(database)), pace, limit=settings.batch),
         refill=refill,
-        ring=Ring(store, bus, refill, pace, Judge(patience=patience, clock=time.monotonic)),
+        ring=Ring(store=store, bus=bus, refill=refill, pace=pace, judge=judge, clock=time.monotonic),
         locks=PartitionLocks(database),
         clock=time.monotonic,
     )
@@ -61,11 +63,21 @@ def main() -> int:
     settings = load(DispatcherSettings)
     log.configure("dispatcher", settings.log_level)
     dispatcher = build(settings, name=f"{socket.gethostname()}-{os.getpid()}")
+    telemetry = Telemetry("dispatcher")
 
     def once() -> PassResult:
-        step = dispatcher.step()
-        return PassResult(did=step.folded.runs if step.folded else 0)
+        folded = dispatcher.step().folded
+        if folded is not None and folded.hop_s is not None:
+            telemetry.record("freshet.dispatch.hop", folded.hop_s)
+        return PassResult(did=folded.runs if folded else 0)
 
-    code = run_service("dispatcher", once, health_host=settings.health_host, health_port=settings.health_port)
+    code = run_service(
+        "dispatcher",
+        once,
+        metrics=telemetry.exposition,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
     dispatcher.close()
+    telemetry.close()
     return code

@@ -8,6 +8,7 @@ that fails with a data error is halved until the culprit stands alone and is par
 from __future__ import annotations
 
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Folded:
     outcomes: int = 0
     bundles: int = 0
     again: bool = False  # the inbox holds more
+    hop_s: float | None = None  # from the oldest report's commit to its successors' publication
     backlog: frozenset[str] = frozenset()  # queues that got more bundles than they have room for
 
 
@@ -48,8 +50,10 @@ class Folder:
         *,
         limit: int = 200,
         draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`definitions` gives a version's workflow; `limit` bounds the reports and requests of one batch."""
+        self._clock = clock
         self._store = store
         self._bus = bus
         self._definitions = definitions
@@ -90,6 +94,7 @@ class Folder:
         return Folded(again=True)
 
     def _batch(self, partitions: Sequence[int], runs: Sequence[str] | None) -> Folded:
+        began = self._clock()
         with self._store.batch() as batch:
             taken = batch.take(partitions, limit=self._limit, runs=runs)
             if taken is None:
@@ -103,6 +108,7 @@ class Folder:
             outcomes=len(taken.outcomes),
             bundles=len(put.bundles),
             again=taken.full,
+            hop_s=None if taken.waited is None else taken.waited + self._clock() - began,
             backlog=backlog,
         )
 

@@ -7,6 +7,7 @@ message, never a decision. Never: a life cycle; the fold decides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from freshet.bus import Bus
@@ -22,6 +23,8 @@ from freshet.storage.engine_store import EngineStore
 LIMIT = 500
 #: Seconds after which work in another dispatcher's partitions is done by anyone.
 OVERDUE = 5.0
+#: Seconds between two looks at the sessions of all workers that hold claims.
+ROLL_CALL = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +41,19 @@ class Rung:
 class Ring:
     """Serves what is due."""
 
-    def __init__(self, store: EngineStore, bus: Bus, refill: Refill, pace: Pace, judge: Judge) -> None:
+    def __init__(
+        self,
+        *,
+        store: EngineStore,
+        bus: Bus,
+        refill: Refill,
+        pace: Pace,
+        judge: Judge,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is monotonic, in seconds; the judge's own."""
+        self._clock = clock
+        self._next_roll_call = 0.0
         self._store = store
         self._bus = bus
         self._refill = refill
@@ -58,12 +73,15 @@ class Ring:
         repaired = self._after_flush()
         overview = self._store.overview(sorted(partitions))
         if overview.idle:
+            self._judge.rest()
             return Rung(overview=overview, repaired=repaired)
         queues = set(overview.backlog)
         if overview.due_in is not None and overview.due_in <= 0:
             queues |= set(self._store.release_due(limit=LIMIT))
         if overview.published:
-            repaired += self._refill.repair(overview.published)
+            found = self._refill.repair(overview.published)
+            queues |= set(overview.published) if found else set()
+            repaired += found
         expired = self._expire(overview)
         dead, released = self._bury(overview)
         published = sum(self._refill.refill(queues).values())
@@ -78,6 +96,7 @@ class Ring:
     def _after_flush(self) -> int:
         if not self._bus.fresh():
             return 0
+        self._judge.outage()  # every heartbeat is gone, which says nothing about their workers
         repaired = self._refill.after_flush()
         self._log.info(
             "redis_was_empty", message="Redis was empty: unclaimed bundles are published again.", bundles=repaired
@@ -97,13 +116,23 @@ class Ring:
         heartbeats = self._bus.heartbeats()
         self._pace.see(heartbeats.values())
         if not overview.claimed:
+            self._judge.rest()
             return [], []
         claimed = self._store.claimed_workers()
-        suspects = self._judge.suspects(claimed, heartbeats)
-        if not suspects:
-            return [], []
-        dead = self._judge.dead(suspects, self._store.witnessed(suspects))
+        dead = self._dead(claimed, self._judge.suspects(claimed, heartbeats))
         if not dead:
             return [], []
         self._log.warning("workers_lost", message=f"Lost: {', '.join(dead)}. Their work is queued again.", workers=dead)
         return dead, self._store.release_workers(dead)
+
+    def _dead(self, claimed: list[str], suspects: list[str]) -> list[str]:
+        now = self._clock()
+        roll_call = now >= self._next_roll_call
+        if not suspects and not roll_call:
+            return []
+        witnessed = self._store.witnessed(claimed)
+        dead = set(self._judge.dead(suspects, witnessed))
+        if roll_call:
+            self._next_roll_call = now + ROLL_CALL
+            dead |= set(self._judge.sessionless(claimed, witnessed))
+        return sorted(dead)

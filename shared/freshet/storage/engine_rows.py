@@ -93,6 +93,7 @@ class Taken:
     """The first half of a batch: what the inbox held, and what a decision needs to see."""
 
     now: str
+    waited: float | None  # seconds since the oldest report was committed
     requests: Sequence[tuple[str, str]]  # run id, kind
     outcomes: Sequence[OutcomeRow]
     announced: Sequence[tuple[int, bytes]]  # outbox rows already written, to be announced after the commit

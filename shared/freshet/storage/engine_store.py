@@ -52,7 +52,7 @@ class EngineBatch:
     def expand_result(
         self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]
     ) -> Mapping[str, Any]:
-        """Make a map's width known from another task's result: `{total, source_kind}`, or `{got, value}` if it can't."""
+        """Make a map's width known from a task's result: `{total, source_kind}`, or `{got, value}` if it can't."""
         expanded: Mapping[str, Any] = self._value(
             "ExpandResult", task_run=task_run, run=run, task=task, index_path=index_path, fields=list(fields)
         )
@@ -116,7 +116,8 @@ class EngineStore:
             row = session.execute(statement("ParkRun"), {"run": run, "error": error}).fetchone()
             if row is None:
                 return []
-            body = [{**fact, **_texts(row), "run_id": run}]
+            told = _texts(row)
+            body = [{**fact, **told, "run_id": told.pop("id"), "at": told["finished_at"]}]
             announced = session.execute(statement("AnnounceFact"), {"run": run, "body": Jsonb(body)}).fetchone()
         return _announced([[announced["id"], orjson.dumps(body)]]) if announced else []
 
@@ -220,6 +221,7 @@ class PartitionLocks:
 def _taken(taken: Mapping[str, Any]) -> Taken:
     return Taken(
         now=taken["now"],
+        waited=taken["waited"],
         requests=[(request["run_id"], request["kind"]) for request in taken["requests"]],
         outcomes=[read(OutcomeRow, row) for row in taken["outcomes"]],
         announced=_announced(taken["announced"]),

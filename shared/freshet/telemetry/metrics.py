@@ -179,7 +179,7 @@ METRICS: tuple[Instrument, ...] = (
         name="freshet.dispatch.hop",
         shape=Shape.HISTOGRAM,
         unit="s",
-        description="From a report's commit to the commit of the decision that it led to; one value per report.",
+        description="From the oldest report of a batch to the publication of what it led to; one value per batch.",
         source="dispatcher",
     ),
     Instrument(

@@ -56,6 +56,7 @@ begin
     select jsonb_build_array(jsonb_build_object(
         'type', 'freshet.item.running.v1', 'run_id', b.run_id, 'at', now(), 'task', t.task, 'index_path', t.index_path,
         'kind', t.kind, 'workflow', r.workflow, 'mapped', t.source_kind is not null, 'worker', worker_id,
+        'queue', b.queue, 'queued_at', b.created_at,
         'claim', token, 'claimed_at', b.claimed_at,
         'items', jsonb_agg(jsonb_build_array(e.item & index_mask, e.attempt, null, null) order by e.ord)))
     into fact

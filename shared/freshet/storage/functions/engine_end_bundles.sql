@@ -57,9 +57,9 @@ as $$
         returning b.*
     )
     insert into engine.report (partition, run_id, task_run_id, bundle_id, worker, claimed_at, body)
-    select g.partition, g.run_id, g.task_run_id, g.id, g.worker, g.claimed_at, (
+    select g.partition, g.run_id, g.task_run_id, g.id, g.worker, coalesce(g.claimed_at, g.submitted_at), (
         select jsonb_agg(jsonb_build_object('i', g.items[k], 'a', g.attempts[k], 's', 'cancelled',
-            'c', g.claim is not null and k = g.done + 1,
+            'c', (g.claim is not null or g.submitted_at is not null) and k = g.done + 1,
             'e', jsonb_build_object('class', 'cancelled', 'message', 'The run was cancelled.')) order by k)
         from generate_series(g.done + 1, cardinality(g.items)) as k)
     from gone g

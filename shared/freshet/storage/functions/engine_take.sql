@@ -23,10 +23,12 @@ declare
     v_asked jsonb;
     v_folded jsonb;
     v_cancel uuid[];
+    v_oldest timestamptz;
 begin
-    select coalesce(array_agg(id), '{}'), coalesce(array_agg(distinct run_id), '{}') into v_reports, v_runs
+    select coalesce(array_agg(id), '{}'), coalesce(array_agg(distinct run_id), '{}'), min(created_at)
+    into v_reports, v_runs, v_oldest
     from (
-        select id, run_id from engine.report
+        select id, run_id, created_at from engine.report
         where partition = any (p_partitions) and (p_runs is null or run_id = any (p_runs))
         order by id limit p_limit
     ) inbox;
@@ -55,6 +57,7 @@ begin
 
     return jsonb_build_object(
         'now', v_now,
+        'waited', extract(epoch from v_now - v_oldest),
         'requests', v_asked,
         'outcomes', v_folded -> 'outcomes',
         'announced', v_folded -> 'announced',
