@@ -256,6 +256,21 @@ def test_a_bundle_is_claimed_by_one(engine: Engine) -> None:
     assert engine.claim(bundle, "second")[0] is None
 
 
+def test_a_claim_whose_answer_was_lost_is_answered_again(engine: Engine) -> None:
+    engine.apply(document(a=process()))
+    run = engine.start("w")
+    engine.fold()
+    (bundle,) = engine.published()
+    token = uuid.uuid4()
+    assert engine.workers.claim(bundle, "w1", token) is not None
+    again = engine.workers.claim(bundle, "w1", token)
+    assert again is not None
+    (item,) = again.document["bundle"]["items"]
+    assert engine.workers.finish(bundle, token, [{"i": item, "a": 1, "s": "succeeded", "d": 0.1}])
+    engine.drive()
+    assert engine.run_object(run)["state"] == "succeeded"
+
+
 def test_a_finish_under_another_claim_is_refused(engine: Engine) -> None:
     engine.apply(document(a=process()))
     engine.start("w")

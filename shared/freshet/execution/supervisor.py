@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from freshet.bus import Bus, QueueWorker
 from freshet.domain.errors import ClaimLostError, FreshetError, UnreachableError
@@ -102,17 +102,19 @@ class Supervisor:
     launcher: Launcher | None = None
     watch: Watch | None = None
     holding: Holding = field(default_factory=Holding)
-    _popped: int | None = None
+    _popped: tuple[int, UUID] | None = None
     _begun: bool = False
 
     def once(self) -> PassResult:
         """Work through the next bundle, waiting a moment for it. Raises UnreachableError."""
         self._begin()
-        if self._popped is None:
-            self._popped = self.queue_worker.pop()
+        if self._popped is None and (bundle := self.queue_worker.pop()) is not None:
+            self._popped = bundle, uuid4()
         if self._popped is None:
             return PassResult()
-        claimed = self.store.claim(self._popped, self.worker, uuid4())
+        # Asked again after an outage, it is the same claim: the first answer may have been lost after its commit.
+        bundle, claim = self._popped
+        claimed = self.store.claim(bundle, self.worker, claim)
         self._popped = None
         if claimed is None:
             return PassResult()

@@ -29,6 +29,10 @@ begin
     where id = bundle_id and claim is null and submitted_at is null and due_at is null
     returning * into b;
     if not found then
+        -- Asked again under the same token: the answer was lost after the commit, the claim was not.
+        select * into b from engine.bundle where id = bundle_id and claim = token and worker = worker_id;
+    end if;
+    if not found then
         return null;
     end if;
     select * into t from engine.task_run where id = b.task_run_id;
