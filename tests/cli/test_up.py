@@ -154,7 +154,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("running")
-@pytest.mark.parametrize("service", ["scheduler", "api", "emulator", "redis", "postgres", "worker"])
+@pytest.mark.parametrize("service", ["scheduler", "api", "redis", "postgres", "worker"])
 def test_a_killed_service_comes_back_and_the_file_follows(place: Place, service: str) -> None:
     before = place.connection()
     (pid,) = before["pids"][service]

@@ -7,7 +7,7 @@ here. Never: more than a row per task, however wide its map.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -155,16 +155,3 @@ def _sentence(error: object) -> str:
     found = error.get("message", error) if isinstance(error, Mapping) else error
     lines: Sequence[str] = str(found).strip().splitlines() or [""]
     return lines[0]
-
-
-def longest(runs: Iterable[Run]) -> int:
-    """The widest label over several runs, so that their drawings align."""
-    return max(
-        (
-            2 + 3 * level + len(name)
-            for run in runs
-            for level, names in enumerate(levels(run["tasks"]))
-            for name in names
-        ),
-        default=0,
-    )

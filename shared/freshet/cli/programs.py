@@ -31,6 +31,11 @@ def free_port(host: str = LOCAL) -> int:
         return int(probe.getsockname()[1])
 
 
+def reachable_host(host: str) -> str:
+    """Where a client on this machine finds what listens on `host`."""
+    return LOCAL if host in {"0.0.0.0", "::"} else host  # noqa: S104  (compared, not bound)
+
+
 def answers(port: int, page: str = "/readyz", host: str = LOCAL) -> bool:
     """Whether GET answers 200."""
     connection = http.client.HTTPConnection(host, port, timeout=2.0)
@@ -83,9 +88,9 @@ class Api:
         env = {**self.env(), "FRESHET_HOST": self.host, "FRESHET_PORT": str(self.port)}
         return python("api", env, code=self.code)
 
-    def ready(self, pid: int) -> bool:  # noqa: ARG002
+    def ready(self, pid: int) -> bool:  # noqa: ARG002  (its port is its own)
         """Whether /readyz answers 200."""
-        return answers(self.port, host=LOCAL if self.host in {"0.0.0.0", "::"} else self.host)  # noqa: S104
+        return answers(self.port, host=reachable_host(self.host))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,7 +114,7 @@ class Emulator:
         }
         return python("emulator", env)
 
-    def ready(self, pid: int) -> bool:  # noqa: ARG002
+    def ready(self, pid: int) -> bool:  # noqa: ARG002  (its port is its own)
         """Whether it listens."""
         try:
             socket.create_connection((LOCAL, self.port), timeout=1.0).close()

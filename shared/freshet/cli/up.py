@@ -96,7 +96,7 @@ class Installation:
     @property
     def connection(self) -> Connection:
         """What clients need to know now."""
-        host = "127.0.0.1" if self.options.host in {"0.0.0.0", "::"} else self.options.host  # noqa: S104
+        host = programs.reachable_host(self.options.host)
         return Connection(
             url=f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}",
             token=self.token,
