@@ -49,5 +49,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.2f}"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = ", ".join(value)
     text = orjson.dumps(value).decode() if isinstance(value, (list, dict)) else str(value)
     return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
