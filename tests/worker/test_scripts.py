@@ -71,7 +71,8 @@ def test_payload_stays_text_where_it_is_no_parameter(script: Script) -> None:
 def test_postgres_types_become_json(script: Script) -> None:
     text = (
         "select 1.5::numeric as n, 3::numeric as i, '2026-01-02'::date as d,"
-        " '2026-01-02 03:04:05+00'::timestamptz as t, '0193b1b8-0000-7000-8000-000000000000'::uuid as u, '{1,2}'::int[] as a, '{\"x\": 1}'::jsonb as j, true as b"
+        " '2026-01-02 03:04:05+00'::timestamptz as t,"
+        " '0193b1b8-0000-7000-8000-000000000000'::uuid as u, '{1,2}'::int[] as a, '{\"x\": 1}'::jsonb as j, true as b"
     )
     (outcome,) = script("sql", text, None)
     assert outcome["r"] == [

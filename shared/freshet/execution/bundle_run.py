@@ -34,6 +34,8 @@ REPORT_AFTER, REPORT_BYTES = 1.0, 1 << 20
 CANCEL_GRACE = 2.0
 #: Outcomes of short items come in crowds: having heard one, wait so many seconds for more.
 CROWD = 0.001
+#: Seconds between two wake-ups of the dispatcher by one bundle that goes on.
+WAKE_EVERY = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +82,8 @@ class BundleRun:
         self._retry_at = 0.0
         self._begin_asked = False
         self._stop_since: float | None = None
+        self._unheard = False  # the child has committed something that the dispatcher was not told of
+        self._woken_at = float("-inf")
         self._drain_told = False
         self._stopped = False  # the child starts no further item
         self._fed = 0  # items sent to the present child
@@ -93,6 +97,7 @@ class BundleRun:
                 self._turn()
             self._return_rest()
             self._report_all()
+            self._wake_if_due()
         finally:
             self._leave()
 
@@ -103,6 +108,7 @@ class BundleRun:
         heard = self._await_child()
         self._enforce()
         self._report_if_due()
+        self._wake_if_due()
         if heard and not self._over() and not self._begin_asked:
             time.sleep(CROWD)
 
@@ -173,7 +179,7 @@ class BundleRun:
         self._ledger.add(sent)
         now = self._item_since = self._monotonic()
         if sent.committed:
-            self._wake()
+            self._unheard = True
         elif self._pending_since is None:
             self._pending_since = now
 
@@ -231,6 +237,8 @@ class BundleRun:
         due = [each for each in known if each is not None]
         if self._logs:
             due.append(self._logged_at + REPORT_AFTER)
+        if self._unheard:
+            due.append(self._woken_at + WAKE_EVERY)
         return max(0.0, min(due) - now) if due else None
 
     def _item_due(self) -> float | None:
@@ -340,7 +348,13 @@ class BundleRun:
         while not self._ledger.complete:
             self._fail(Outcome(status="returned"))
 
+    def _wake_if_due(self) -> None:
+        """Tell the dispatcher of what the child has committed: of a crowd together, of the last at once."""
+        if self._unheard and (self._over() or self._monotonic() - self._woken_at >= WAKE_EVERY):
+            self._wake()
+
     def _wake(self) -> None:
+        self._unheard, self._woken_at = False, self._monotonic()
         self._tell(lambda: self._bus.wake_dispatcher([self._claimed.document["bundle"]["partition"]]))
 
     def _tell(self, say: Callable[[], None]) -> None:
