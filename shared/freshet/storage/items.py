@@ -15,10 +15,9 @@ from typing import Any
 import orjson
 
 from freshet.domain.errors import NotFoundError
-from freshet.domain.model import Kind
 from freshet.domain.states import ItemState, is_final
 from freshet.storage.database import Database, Row
-from freshet.storage.reads import RESULT_LIMIT, declared_tasks, sentence
+from freshet.storage.reads import RESULT_LIMIT, sentence
 
 #: Bytes of results that one page holds at most, besides its first one.
 PAGE_BYTES = 8 * 1024 * 1024
@@ -72,15 +71,14 @@ class Items:
     ) -> Page:
         """The items of a task, over all its scopes, or the one at an index path. Raises NotFoundError."""
         after = after or Place()
-        scope, index = (None, None) if item is None else self._address(run_id, task, item)
+        task_runs, index = self._places(run_id, task, item, after, limit)
         rows = self._database.rows(
             "ItemsPage",
             {
                 "run": run_id,
-                "task": task,
+                "task_runs": task_runs,
                 "after_task_run": after.task_run,
                 "after_index": after.index,
-                "scope": scope,
                 "index": index,
                 "limit": limit,
                 "result_limit": RESULT_LIMIT,
@@ -160,20 +158,28 @@ class Items:
     def _row(self, run_id: uuid.UUID, task: str, scope: str, index: int) -> Row | None:
         return self._database.row("ItemResult", {"run": run_id, "task": task, "scope": scope, "index": index})
 
-    def _address(self, run_id: uuid.UUID, task: str, item: str) -> tuple[str, int]:
-        return _split(item, mapped=self._mapped(run_id, task))
+    def _places(
+        self, run_id: uuid.UUID, task: str, item: str | None, after: Place, limit: int
+    ) -> tuple[list[int], int | None]:
+        """The TaskRuns that a page comes from, and the index in it if one item is asked for."""
+        named: dict[str, Any] = {"run": run_id, "task": task}
+        if item is None:
+            # One more, for the first may be shown to its end.
+            rows = self._database.rows("TaskRunsPage", {**named, "after": after.task_run, "limit": limit + 1})
+            return [row["id"] for row in rows], None
+        scope, index = _split(item, mapped=self._mapped(run_id, task))
+        return [row["id"] for row in self._database.rows("TaskRunOfScope", {**named, "scope": scope})], index
 
     def _mapped(self, run_id: uuid.UUID, task: str) -> bool:
-        """Whether the task has fanned out. Raises NotFoundError for a task that the run's workflow has not."""
-        row = self._database.row("TaskRunAny", {"run": run_id, "task": task})
-        if row is not None:
-            return row["source_kind"] is not None or row["kind"] == Kind.MAP
-        run = self._database.row("RunGet", {"run": run_id})
-        if run is None:
+        """Whether the task fans out. Raises NotFoundError for a task that the run's workflow has not."""
+        inner = [step for name in task.split(".") for step in ("tasks", name)]
+        parameters = {"run": run_id, "path": inner, "final_path": ["finally", *inner[1:]]}
+        row = self._database.row("TaskDeclared", parameters)
+        if row is None:
             raise NotFoundError(f"There is no run {run_id}.")
-        if all(path != task for path, _, _ in declared_tasks(run["document"] or {})):
+        if row["task"] is None:
             raise NotFoundError(f"Run {run_id} has no task {task}.")
-        return False
+        return "for_each" in row["task"]
 
     def _refuse_missing(self, run_id: uuid.UUID, task: str, item: str | None, rows: list[Row]) -> None:
         if rows:

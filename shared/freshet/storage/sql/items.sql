@@ -1,10 +1,21 @@
 -- Items, results and logs of one task: pages, never the whole.
 
--- name: TaskRunAny
-select id, kind, state, total, source_kind, copied_from, index_path from engine.task_run
-where run_id = %(run)s and task = %(task)s
+-- name: TaskDeclared
+-- What the run's document says of a task, null when nothing; no row without the run.
+select coalesce(v.document #> %(path)s::text[], v.document #> %(final_path)s::text[]) as task
+from engine.run as r
+left join engine.workflow_version as v on v.workflow = r.workflow and v.version = r.version
+where r.id = %(run)s;
+
+-- name: TaskRunsPage
+-- Those with items, from one on: as many as a page of items can come from.
+select id from engine.task_run
+where run_id = %(run)s and task = %(task)s and id >= %(after)s and total > 0
 order by id
-limit 1;
+limit %(limit)s;
+
+-- name: TaskRunOfScope
+select id from engine.task_run where run_id = %(run)s and task = %(task)s and index_path = %(scope)s;
 
 -- name: ItemsPage
 -- In the order of scopes and indexes. Rows are looked up by key; what has no row yet is derived. The series is cut
@@ -29,8 +40,7 @@ places as (
     cross join lateral generate_series(
         f.first, least(coalesce(t.total, 0), f.first + case when %(index)s::bigint is null then %(limit)s else 1 end) - 1
     ) as n (idx)
-    where t.run_id = %(run)s and t.task = %(task)s and t.id >= %(after_task_run)s::bigint
-        and (%(scope)s::text is null or t.index_path = %(scope)s::text)
+    where t.id = any(%(task_runs)s::bigint[])
     order by t.id, n.idx
     limit %(limit)s
 )

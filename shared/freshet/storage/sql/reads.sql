@@ -24,25 +24,40 @@ from engine.run as r
 where r.id = %(run)s;
 
 -- name: RunTasks
--- One row per task path, summed over its scopes.
+-- One row per task path, summed over its scopes. No `distinct` and no `order by` in an aggregate: they would sort all
+-- the scopes of a nested map.
+with summed as (
+    select
+        task,
+        min(id) as id,
+        min(id) filter (where error is not null) as error_id,
+        array_remove(array[
+            case when bool_or(state = 'pending') then 'pending' end,
+            case when bool_or(state = 'running') then 'running' end,
+            case when bool_or(state = 'succeeded') then 'succeeded' end,
+            case when bool_or(state = 'failed') then 'failed' end,
+            case when bool_or(state = 'skipped') then 'skipped' end,
+            case when bool_or(state = 'cancelled') then 'cancelled' end
+        ], null) as states,
+        sum(total)::bigint as total,
+        sum(succeeded)::bigint as succeeded,
+        sum(failed)::bigint as failed,
+        sum(skipped)::bigint as skipped,
+        sum(cancelled)::bigint as cancelled,
+        sum(attempts)::bigint as attempts,
+        min(started_at) as started_at,
+        case when bool_and(finished_at is not null) then max(finished_at) end as finished_at
+    from engine.task_run
+    where run_id = %(run)s
+    group by task
+)
 select
-    task,
-    min(kind) as kind,
-    min(parents) as parents,
-    array_agg(distinct state) as states,
-    sum(coalesce(total, 0))::bigint as total,
-    sum(succeeded)::bigint as succeeded,
-    sum(failed)::bigint as failed,
-    sum(skipped)::bigint as skipped,
-    sum(cancelled)::bigint as cancelled,
-    sum(attempts)::bigint as attempts,
-    min(started_at) as started_at,
-    case when bool_and(finished_at is not null) then max(finished_at) end as finished_at,
-    (array_agg(error order by id) filter (where error is not null))[1] as error
-from engine.task_run
-where run_id = %(run)s
-group by task
-order by min(id);
+    s.task, t.kind, t.parents, s.states, coalesce(s.total, 0) as total, s.succeeded, s.failed, s.skipped, s.cancelled,
+    s.attempts, s.started_at, s.finished_at,
+    (select e.error from engine.task_run as e where e.id = s.error_id) as error
+from summed as s
+join engine.task_run as t on t.id = s.id
+order by s.id;
 
 -- name: PlainResults
 -- Of the run's own scope: an item's result, or the values that it yielded, if they are few.
