@@ -177,7 +177,7 @@ def _put(client: Client, definition: Mapping[str, Any], document: Document | Non
 
 def _tell_applied(answers: list[dict[str, Any]]) -> None:
     for answer in answers:
-        state = "applied" if answer.get("created", True) else "unchanged"
+        state = "applied" if answer.get("changed") or answer.get("created", True) else "unchanged"
         output.line(f"{answer['name']} v{answer['version']} {state}.")
 
 
