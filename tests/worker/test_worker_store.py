@@ -308,3 +308,37 @@ def test_claim_and_finish_cost_the_same_whatever_the_width(rows: Rows, store: Wo
 def buffers(rows: Rows, text: str, *values: object) -> int:
     (plan,) = rows.one("explain (analyze, buffers, format json) " + text, *values)
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+def test_an_owner_who_is_no_superuser_migrates_and_becomes_the_role(empty_database: str, postgres_url: str) -> None:
+    from urllib.parse import urlsplit, urlunsplit
+
+    from freshet.domain.errors import FreshetError
+    from freshet.storage import migrate
+    from freshet.storage.session import ProcessSession, Turn
+
+    owner = f"owner_{uuid4().hex[:12]}"
+    parts = urlsplit(empty_database)
+    place = parts.netloc.rpartition("@")[2]
+    mine = urlunsplit(parts._replace(netloc=f"{owner}:secret@{place}"))
+    with psycopg.connect(empty_database, autocommit=True) as admin:
+        admin.execute(f"create role {owner} login password 'secret'")
+        admin.execute(f"alter database {admin.info.dbname} owner to {owner}")
+        admin.execute(
+            "do $$ begin create role freshet_process nologin; exception when duplicate_object then null; end $$"
+        )
+        with pytest.raises(FreshetError, match="freshet_process"):
+            migrate(mine)
+        admin.execute(f"grant freshet_process to {owner}")
+        try:
+            migrate(mine)
+            migrate(mine)
+            session = ProcessSession(mine)
+            session.open_turn(Turn(bundle=1, claim=uuid4(), before_begin=lambda: None))
+            assert session.connection.execute("select current_user::text").fetchone() == ("freshet_process",)
+            session.connection.execute("create table made_by_process (a int)")
+            session.close()
+        finally:
+            admin.execute(f"reassign owned by {owner} to current_user")
+            admin.execute(f"drop owned by {owner}")
+            admin.execute(f"drop role {owner}")

@@ -120,7 +120,7 @@ class Pulse:
         while not self._clock.wait(self._end, self._rhythm.heartbeat):
             try:
                 self.beat_once()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  (a pulse that ended would be taken for a dead worker)
                 # Without signs of life the worker's work is given to others: go on whatever it is.
                 log.logger().exception("pulse_failed", message=str(error))
 

@@ -21,6 +21,7 @@ from psycopg.rows import tuple_row
 
 from freshet.domain.errors import ClaimLostError, FreshetError, TransactionEndedError, UnreachableError
 from freshet.storage.database import translated
+from freshet.storage.statements import statement
 
 ROLE = "freshet_process"
 
@@ -159,8 +160,14 @@ class ProcessSession:
         assert connection.turn is not None  # the property has just given it
         with translated():
             psycopg.Cursor(connection, row_factory=tuple_row).execute(
-                "select engine.put_values(%s, %s, %s, %s, %s::jsonb)",
-                [connection.turn.bundle, connection.turn.claim, item, first, values.decode()],
+                statement("ValuesPut"),
+                {
+                    "bundle": connection.turn.bundle,
+                    "claim": connection.turn.claim,
+                    "item": item,
+                    "first": first,
+                    "values": values.decode(),
+                },
             )
 
     def finish(self, outcomes: bytes) -> None:

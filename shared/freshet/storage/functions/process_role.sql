@@ -17,17 +17,18 @@ exception
 end
 $$;
 
+-- Membership lets the engine's role SET ROLE. Granted each time: since Postgres 16 the maker of a role is a member that
+-- may hand it out and yet may not SET ROLE to it, and a superuser may lose that rank later.
 do $$
 begin
-    -- Membership lets the engine's role SET ROLE; a superuser may without, but its rights can be taken back later.
-    if not pg_has_role(current_user, 'freshet_process', 'member') or not exists (
-        select from pg_auth_members m
-        where m.roleid = 'freshet_process'::regrole and m.member = current_user::regrole
-    ) then
-        execute format('grant freshet_process to %I', current_user);
-    end if;
+    execute format('grant freshet_process to %I', current_user);
 exception
     when unique_violation or internal_error then null; -- "tuple concurrently updated": the other one granted it
+    when insufficient_privilege then
+        if not pg_has_role(current_user, 'freshet_process', 'member') then
+            raise exception 'The role freshet_process exists and % is not a member of it.', current_user
+                using hint = format('Let an administrator run: grant freshet_process to %I;', current_user);
+        end if;
 end
 $$;
 

@@ -124,3 +124,7 @@ select engine.parents(%(run)s, %(scope)s, %(paths)s) as parents
 insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
 select %(run_id)s, %(task)s, p.item, p.attempt, %(claim)s, p.number, p.text
 from unnest(%(items)s::text[], %(attempts)s::int[], %(numbers)s::int[], %(texts)s::text[]) p(item, attempt, number, text)
+
+-- name: ValuesPut
+-- In the session of context.connection, within the item's transaction.
+select engine.put_values(%(bundle)s, %(claim)s, %(item)s, %(first)s, %(values)s::jsonb)
