@@ -65,7 +65,7 @@ class QueueWorker(SimpleWorker):
                 pipe.execute()
 
     def pop(self, *, seconds: float = LONGEST_BLOCK) -> int | None:
-        """The bundle named by the next message, blocking up to `seconds` (2 at the longest); None when there is none."""
+        """The bundle that the next message names, blocking up to `seconds` (2 at the longest); None without one."""
         with translated():
             # Several queues want BLPOP, which keeps no copy: the bundle's row is the copy.
             answer: Any = self._pops.blpop(self._keys, timeout=max(0.01, min(seconds, LONGEST_BLOCK)))

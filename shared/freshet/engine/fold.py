@@ -77,7 +77,7 @@ class Folder:
             return self._batch(partitions, runs)
         except UnreachableError:
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  (as above: the culprit is found and parked)
             if len(runs) <= 1:
                 return self._park(runs, error)
             middle = len(runs) // 2

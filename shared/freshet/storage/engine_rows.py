@@ -132,4 +132,5 @@ class Overview:
 
 def read(row_type: type[R], row: Mapping[str, Any]) -> R:
     """The fields of a frozen row out of a JSON object that may hold more."""
+    # The rows are dataclasses, which a type variable can't say.
     return row_type(**{each.name: row[each.name] for each in fields(row_type)})  # type: ignore[arg-type]
