@@ -22,7 +22,7 @@ class Decision:
     again: Rows = field(default_factory=list)
     runs: Rows = field(default_factory=list)
     facts: Rows = field(default_factory=list)
-    stops: list[tuple[str, int]] = field(default_factory=list)
+    stops: list[tuple[str | None, int]] = field(default_factory=list)
 
     def extend(self, other: Decision) -> None:
         """Join another run's decision."""

@@ -152,8 +152,15 @@ class Folder:
             self._bus.announce(announced)
         if put.released:
             self._bus.wake_dispatcher(put.released)
+        self._stop(decision)
+
+    def _stop(self, decision: Decision) -> None:
+        """Hints that work goes on for nothing: the claims are gone already."""
         for worker, bundle in decision.stops:
-            self._bus.request_stop(worker, bundle)
+            if worker is not None:
+                self._bus.request_stop(worker, bundle)
+        if any(worker is None for worker, _ in decision.stops):
+            self._bus.wake_watcher()  # a job service in flight is nobody's now, and is reaped at the next look
 
 
 def _decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[str]) -> Decision:

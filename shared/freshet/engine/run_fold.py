@@ -83,8 +83,7 @@ class RunFold:
         self.run = replace(self.run, held=False)
         self.start()
         self._cancelled = self._asked_to_cancel = True
-        ended = self._batch.cancel_bundles(self.run.id, spared=sorted(self._finals))
-        self.decision.stops += [(worker, bundle) for worker, bundle in ended if worker is not None]
+        self.decision.stops += self._batch.cancel_bundles(self.run.id, spared=sorted(self._finals))
         for scope in self._scopes.values():
             for name, loaded in scope.tasks.items():
                 if scope.element is not None or name not in self._finals:
