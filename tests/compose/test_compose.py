@@ -21,7 +21,7 @@ def test_every_service_is_there_with_its_servers_and_the_migration() -> None:
     assert set(SERVICES) == OURS | {"postgres", "redis", "migrate"}
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", sorted(SERVICES))
 def test_every_container_is_hardened(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
@@ -34,7 +34,7 @@ def test_every_container_is_hardened(name: str) -> None:
     assert service.get("user", "") in ({"postgres", "redis"} if "build" not in service else {""})
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", sorted(SERVICES))
 def test_every_container_can_be_scaled(name: str) -> None:
     assert "container_name" not in SERVICES[name]
     assert name == "api" or "ports" not in SERVICES[name]
@@ -44,14 +44,14 @@ def test_only_the_api_is_published_and_only_to_this_machine() -> None:
     assert SERVICES["api"]["ports"] == ["127.0.0.1:${FRESHET_PUBLISHED_PORT:-8080}:8080"]
 
 
-@pytest.mark.parametrize("name", OURS | {"migrate"})
+@pytest.mark.parametrize("name", sorted(OURS | {"migrate"}))
 def test_every_image_is_built_from_the_one_recipe(name: str) -> None:
     assert SERVICES[name]["build"]["args"]["SERVICE"] == name
     assert SERVICES[name]["image"] == f"freshet-{name}:${{FRESHET_VERSION:-dev}}"
     assert re.search(rf"\b{name}\b", DOCKERFILE)
 
 
-@pytest.mark.parametrize("name", OURS - {"emulator"})
+@pytest.mark.parametrize("name", sorted(OURS - {"emulator"}))
 def test_services_start_after_the_migration_and_healthy_servers(name: str) -> None:
     assert SERVICES[name]["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"},
