@@ -54,15 +54,15 @@ MUTANTS = (
     bug(
         "store: fan-in counted twice",
         f"{FUNCTIONS}/engine_take.sql",
-        "succeeded = t.succeeded + c.n",
-        "succeeded = t.succeeded + 2 * c.n",
+        "succeeded = succeeded + p_count",
+        "succeeded = succeeded + 2 * p_count",
         runs("a_map_over_a_result_made_at_run_time_runs_every_element_once"),
     ),
     bug(
         "store: an old attempt's report is taken",
         f"{FUNCTIONS}/engine_take.sql",
-        "where o.s = 'succeeded' and w.id = o.i and w.attempt = o.a and w.state = 'queued'",
-        "where o.s = 'succeeded' and w.id = o.i and w.state = 'queued'",
+        "where id = p_id and attempt = p_attempt and state = 'queued';",
+        "where id = p_id and state = 'queued';",
         runs("a_report_of_an_old_attempt_changes_nothing"),
     ),
     bug(
@@ -110,8 +110,8 @@ MUTANTS = (
     bug(
         "store: a cancel takes the finally tasks with it",
         f"{FUNCTIONS}/engine_end_bundles.sql",
-        "and t.task <> all (p_spared)",
-        "",
+        "t.run_id = p_run and t.task = any (p_spared)",
+        "t.run_id = p_run and false",
         runs("a_cancel_spares_finally_tasks_in_flight"),
     ),
     bug(

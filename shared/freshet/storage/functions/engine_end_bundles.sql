@@ -6,6 +6,8 @@ create or replace function engine.release_workers(p_workers text[])
 returns table (partition smallint)
 language sql
 volatile
+set jit = off
+set enable_seqscan = off
 as $$
     with gone as (
         delete from engine.bundle b where b.worker = any (p_workers) and b.claim is not null returning b.*
@@ -25,13 +27,15 @@ create or replace function engine.expire_bundles(p_limit int)
 returns table (partition smallint, worker text, bundle_id bigint)
 language sql
 volatile
+set jit = off
+set enable_seqscan = off
 as $$
-    with overdue as (
-        select id from engine.bundle where expires_at < clock_timestamp() order by expires_at limit p_limit
-        for update skip locked
-    ),
-    gone as (
-        delete from engine.bundle b using overdue o where b.id = o.id returning b.*
+    with gone as (
+        delete from engine.bundle b
+        where b.id = any (array(
+            select id from engine.bundle where expires_at < clock_timestamp() order by expires_at limit p_limit
+            for update skip locked))
+        returning b.*
     )
     insert into engine.report (partition, run_id, task_run_id, bundle_id, worker, claimed_at, body)
     select g.partition, g.run_id, g.task_run_id, g.id, g.worker, g.claimed_at, (
@@ -49,11 +53,13 @@ create or replace function engine.cancel_bundles(p_run uuid, p_spared text[])
 returns table (worker text, bundle_id bigint)
 language sql
 volatile
+set jit = off
+set enable_seqscan = off
 as $$
     with gone as (
         delete from engine.bundle b
-        using engine.task_run t
-        where b.run_id = p_run and t.id = b.task_run_id and t.task <> all (p_spared)
+        where b.run_id = p_run and b.task_run_id <> all (array(
+            select t.id from engine.task_run t where t.run_id = p_run and t.task = any (p_spared)))
         returning b.*
     )
     insert into engine.report (partition, run_id, task_run_id, bundle_id, worker, claimed_at, body)

@@ -8,6 +8,7 @@ returns table (
 language sql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$

@@ -15,6 +15,7 @@ returns jsonb
 language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -74,63 +75,79 @@ $$;
 
 create or replace function engine.put_items(p_items jsonb, p_now timestamptz)
 returns void
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off
-set enable_mergejoin = off
+set jit = off
 set enable_seqscan = off
 as $$
-    update engine.work_item w
-    set state = i.state, attempt = i.attempt, failures = i.failures, losses = i.losses, handbacks = i.handbacks,
-        error = i.error, finished_at = case when i.state <> 'queued' then p_now end
-    from jsonb_to_recordset(p_items) as i (
+declare
+    i record;
+begin
+    for i in select * from jsonb_to_recordset(p_items) as i (
         id bigint, state text, attempt int, failures smallint, losses smallint, handbacks smallint, error jsonb)
-    where w.id = i.id and w.state = 'queued'
+    loop
+        update engine.work_item w
+        set state = i.state, attempt = i.attempt, failures = i.failures, losses = i.losses, handbacks = i.handbacks,
+            error = i.error, finished_at = case when i.state <> 'queued' then p_now end
+        where w.id = i.id and w.state = 'queued';
+    end loop;
+end
 $$;
 
 create or replace function engine.put_elements(p_elements jsonb, p_now timestamptz)
 returns void
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off
-set enable_mergejoin = off
+set jit = off
 set enable_seqscan = off
 as $$
-    update engine.work_item w
-    set state = e.state, finished_at = p_now,
-        result = (select r.result from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded'),
-        row_count = (select r.row_count from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded')
-    from jsonb_to_recordset(p_elements) as e (id bigint, state text, result_of bigint)
-    where w.id = e.id and w.state = 'running'
+declare
+    e record;
+begin
+    for e in select * from jsonb_to_recordset(p_elements) as e (id bigint, state text, result_of bigint)
+    loop
+        update engine.work_item w
+        set state = e.state, finished_at = p_now,
+            result = (select r.result from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded'),
+            row_count = (
+                select r.row_count from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded')
+        where w.id = e.id and w.state = 'running';
+    end loop;
+end
 $$;
 
 create or replace function engine.put_nodes(p_nodes jsonb, p_now timestamptz)
 returns void
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off
-set enable_mergejoin = off
+set jit = off
 set enable_seqscan = off
 as $$
-    update engine.task_run t
-    set state = coalesce(n.state, t.state),
-        total = coalesce(n.total, t.total),
-        mark = coalesce(n.mark, t.mark),
-        succeeded = t.succeeded + coalesce(n.succeeded, 0),
-        failed = t.failed + coalesce(n.failed, 0),
-        skipped = t.skipped + coalesce(n.skipped, 0),
-        cancelled = t.cancelled + coalesce(n.cancelled, 0),
-        attempts = t.attempts + coalesce(n.attempts, 0),
-        error = coalesce(n.error, t.error),
-        started_at = case when n.started then coalesce(t.started_at, p_now) else t.started_at end,
-        finished_at = case when n.finished then p_now else t.finished_at end
-    from jsonb_to_recordset(p_nodes) as n (
+declare
+    n record;
+begin
+    for n in select * from jsonb_to_recordset(p_nodes) as n (
         id bigint, state text, total int, mark int, succeeded int, failed int, skipped int, cancelled int,
         attempts int, error jsonb, started boolean, finished boolean)
-    where t.id = n.id
+    loop
+        update engine.task_run t
+        set state = coalesce(n.state, t.state),
+            total = coalesce(n.total, t.total),
+            mark = coalesce(n.mark, t.mark),
+            succeeded = t.succeeded + coalesce(n.succeeded, 0),
+            failed = t.failed + coalesce(n.failed, 0),
+            skipped = t.skipped + coalesce(n.skipped, 0),
+            cancelled = t.cancelled + coalesce(n.cancelled, 0),
+            attempts = t.attempts + coalesce(n.attempts, 0),
+            error = coalesce(n.error, t.error),
+            started_at = case when n.started then coalesce(t.started_at, p_now) else t.started_at end,
+            finished_at = case when n.finished then p_now else t.finished_at end
+        where t.id = n.id;
+    end loop;
+end
 $$;
 
 create or replace function engine.put_fresh(p_fresh jsonb, p_now timestamptz)
@@ -138,6 +155,7 @@ returns jsonb
 language sql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -172,6 +190,7 @@ returns jsonb
 language sql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -195,40 +214,46 @@ $$;
 -- Returns the partitions of the held runs that may start now (overlap: queue).
 create or replace function engine.put_runs(p_runs jsonb, p_now timestamptz)
 returns jsonb
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off
-set enable_mergejoin = off
+set jit = off
 set enable_seqscan = off
 as $$
-    with changed as (
+declare
+    c record;
+    v_ended text[] := '{}';
+    v_workflow text;
+    v_released jsonb := '[]';
+    v_next record;
+begin
+    for c in select * from jsonb_to_recordset(p_runs) as c (id uuid, state text, turn bigint, error jsonb, cancel boolean)
+    loop
         update engine.run r
         set state = coalesce(c.state, r.state),
             turn = coalesce(c.turn, r.turn),
             error = coalesce(c.error, r.error),
-            cancel_requested_at = case when c.cancel then coalesce(r.cancel_requested_at, p_now) else r.cancel_requested_at end,
+            cancel_requested_at =
+                case when c.cancel then coalesce(r.cancel_requested_at, p_now) else r.cancel_requested_at end,
             started_at = case when c.state is not null then coalesce(r.started_at, p_now) else r.started_at end,
             finished_at = case when c.state in ('succeeded', 'failed', 'skipped', 'cancelled') then p_now end
-        from jsonb_to_recordset(p_runs) as c (id uuid, state text, turn bigint, error jsonb, cancel boolean)
         where r.id = c.id
-        returning r.id, r.workflow, r.finished_at
-    ),
-    successor as (
-        select n.id
-        from (select distinct workflow from changed where finished_at is not null) w
-        cross join lateral (
+        returning case when r.finished_at is not null then r.workflow end into v_workflow;
+        v_ended := v_ended || v_workflow;
+    end loop;
+    for v_workflow in select distinct w from unnest(v_ended) as w where w is not null
+    loop
+        update engine.run r set held = false
+        where r.id = (
             select id from engine.run
-            where workflow = w.workflow and held and state in ('pending', 'running')
-            order by id limit 1 for update skip locked
-        ) n
-    ),
-    released as (
-        update engine.run r set held = false from successor s where r.id = s.id returning r.id, r.partition
-    ),
-    asked as (
-        insert into engine.request (partition, run_id, kind) select partition, id, 'start' from released
-        returning partition
-    )
-    select coalesce(jsonb_agg(partition), '[]') from asked
+            where workflow = v_workflow and held and state in ('pending', 'running')
+            order by id limit 1 for update skip locked)
+        returning r.id, r.partition into v_next;
+        if found then
+            insert into engine.request (partition, run_id, kind) values (v_next.partition, v_next.id, 'start');
+            v_released := v_released || to_jsonb(v_next.partition);
+        end if;
+    end loop;
+    return v_released;
+end
 $$;

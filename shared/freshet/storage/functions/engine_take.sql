@@ -4,13 +4,15 @@
 -- Writes  deletes requests and reports; moves the items that succeeded and adds them to the counters; outbox
 -- Locks   run rows in id order, skipping those that another dispatcher holds; then, in later statements (a statement
 --         that locks and reads at once would read the snapshot from before the lock wait), everything else
--- Plans   arrays have unknown lengths and fresh maps no statistics: without these settings the planner re-plans each
---         call, and walks the whole map for each bundle
+-- Plans   a session keeps a generic plan for its life, also one that was made while the tables were empty. So rows are
+--         reached in ways that leave the planner no choice: one by one through a function, by `= any (array)` on one
+--         table, or through LATERAL … OFFSET 0. A join would be planned as a walk over the whole map sooner or later.
 create or replace function engine.take(p_partitions smallint[], p_limit int, p_runs uuid[] default null)
 returns jsonb
 language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -70,12 +72,41 @@ begin
 end
 $$;
 
+-- One item that succeeded. False when it has another attempt by now, or has ended: the report is then of no effect.
+create or replace function engine.move_item(p_id bigint, p_attempt int, p_result jsonb, p_rows int, p_now timestamptz)
+returns boolean
+language plpgsql
+volatile
+as $$
+begin
+    update engine.work_item
+    set state = 'succeeded', result = p_result, row_count = p_rows, finished_at = p_now
+    where id = p_id and attempt = p_attempt and state = 'queued';
+    return found;
+end
+$$;
+
+create or replace function engine.add_successes(p_id bigint, p_count int, p_busy double precision, p_measured int)
+returns bigint
+language plpgsql
+volatile
+as $$
+begin
+    update engine.task_run
+    set succeeded = succeeded + p_count, attempts = attempts + p_count,
+        busy_s = busy_s + p_busy, measured = measured + p_measured
+    where id = p_id;
+    return p_id;
+end
+$$;
+
 -- Deletes reports, moves what succeeded, counts what came back. Anything but a success goes to the core.
 create or replace function engine.fold(p_reports bigint[], p_runs uuid[], p_now timestamptz)
 returns jsonb
 language sql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -90,24 +121,17 @@ as $$
         cross join lateral jsonb_to_recordset(g.body)
             as o (i bigint, a int, s text, r jsonb, n int, d double precision, e jsonb, c boolean, x boolean)
     ),
-    moved as (
-        update engine.work_item w
-        set state = 'succeeded', result = o.r, row_count = o.n, finished_at = p_now
+    moved as materialized (
+        select o.i as id, o.report, o.run_id, o.task_run_id, o.worker, o.bundle_id, o.claimed_at, o.a, o.d
         from outcome o
-        where o.s = 'succeeded' and w.id = o.i and w.attempt = o.a and w.state = 'queued'
-        returning w.id, o.report, o.run_id, o.task_run_id, o.worker, o.bundle_id, o.claimed_at, o.a, o.d
+        where case when o.s = 'succeeded' then engine.move_item(o.i, o.a, o.r, o.n, p_now) else false end
     ),
     counted as (
         select task_run_id, count(*)::int as n, coalesce(sum(d), 0) as busy, count(d)::int as measured
         from moved group by task_run_id
     ),
-    added as (
-        update engine.task_run t
-        set succeeded = t.succeeded + c.n, attempts = t.attempts + c.n,
-            busy_s = t.busy_s + c.busy, measured = t.measured + c.measured
-        from counted c
-        where t.id = c.task_run_id
-        returning t.id
+    added as materialized (
+        select engine.add_successes(c.task_run_id, c.n, c.busy, c.measured) as id from counted c
     ),
     batch as (
         select m.run_id, m.task_run_id, m.worker, m.bundle_id, m.claimed_at,
@@ -120,8 +144,8 @@ as $$
             'index_path', t.index_path, 'kind', t.kind, 'workflow', r.workflow, 'mapped', t.source_kind is not null,
             'worker', b.worker, 'claim', b.bundle_id, 'claimed_at', b.claimed_at, 'items', b.items)) as body
         from batch b
-        join engine.task_run t on t.id = b.task_run_id
-        join engine.run r on r.id = b.run_id
+        cross join lateral (select * from engine.task_run where id = b.task_run_id offset 0) t
+        cross join lateral (select workflow from engine.run where id = b.run_id offset 0) r
         group by b.run_id
     ),
     announced as (
@@ -130,7 +154,7 @@ as $$
     select jsonb_build_object(
         'announced', (select coalesce(jsonb_agg(jsonb_build_array(id, body::text)), '[]') from announced),
         'touched', (
-            -- `added` is read so that a reader sees the order; a data-modifying part runs whether it is read or not.
+            -- `added` has to be read: unlike a data-modifying part, a select that nobody reads is not run.
             select coalesce(jsonb_agg(distinct task_run_id), '[]')
             from (select task_run_id from outcome union select id from added) t
         ),
@@ -141,7 +165,9 @@ as $$
                 'bundle_id', o.bundle_id, 'claimed_at', o.claimed_at,
                 'failures', w.failures, 'losses', w.losses, 'handbacks', w.handbacks) order by o.report, o.i), '[]')
             from outcome o
-            join engine.work_item w on w.id = o.i and w.attempt = o.a and w.state = 'queued'
+            cross join lateral (
+                select * from engine.work_item i where i.id = o.i and i.attempt = o.a and i.state = 'queued' offset 0
+            ) w
             where o.s <> 'succeeded'
         )
     )
@@ -153,6 +179,7 @@ returns jsonb
 language sql
 volatile
 set plan_cache_mode = force_generic_plan
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
@@ -182,5 +209,6 @@ as $$
         union all
         select * from engine.task_run n
         where n.run_id = w.run_id and n.scope is null and w.scope is null
+        offset 0
     ) t
 $$;

@@ -74,21 +74,20 @@ insert into engine.outbox (run_id, body) values (%(run)s, %(body)s) returning id
 select * from engine.overview(%(partitions)s::smallint[])
 
 -- name: ReleaseDue
-with due as (
+update engine.bundle b set due_at = null
+where b.id = any (array(
     select id from engine.bundle where due_at <= clock_timestamp() order by due_at limit %(limit)s
-    for update skip locked
-)
-update engine.bundle b set due_at = null from due where b.id = due.id returning b.queue
+    for update skip locked))
+returning b.queue
 
 -- name: PublishBacklog
 -- By priority, then round-robin over runs (turn), then age.
-with next as (
+update engine.bundle b set published_at = clock_timestamp()
+where b.id = any (array(
     select id from engine.bundle
     where queue = %(queue)s and published_at is null and due_at is null and claim is null and submitted_at is null
     order by priority, turn, id limit %(room)s
-    for update skip locked
-)
-update engine.bundle b set published_at = clock_timestamp() from next where b.id = next.id
+    for update skip locked))
 returning b.id, b.queue, b.turn
 
 -- name: UnpublishAll
