@@ -197,7 +197,7 @@ def test_postgres_away_is_a_503_that_says_when_to_come_back(own_postgres: Server
             _is_problem(answer, 503, "unavailable")
             assert int(answer.headers["retry-after"]) > 0
             assert httpx.get(f"{api.url}/healthz", trust_env=False).status_code == 200
-            assert httpx.get(f"{api.url}/readyz", trust_env=False).status_code == 503
+            assert httpx.get(f"{api.url}/readyz", trust_env=False, timeout=30).status_code == 503
     finally:
         door.close()
 
@@ -212,7 +212,7 @@ def test_redis_away_fails_no_request_that_postgres_can_take(database: str) -> No
             api.apply(workflow())
             assert api.get(f"/runs/{api.start('pipeline')}").json()["state"] == "pending"
             assert api.get("/workers").status_code == 200
-            assert httpx.get(f"{api.url}/readyz", trust_env=False).status_code == 503
+            assert httpx.get(f"{api.url}/readyz", trust_env=False, timeout=30).status_code == 503
     finally:
         door.close()
 

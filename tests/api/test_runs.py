@@ -93,6 +93,15 @@ def test_a_rerun_is_a_new_run_on_the_pinned_version_in_the_same_group(api: Serve
     assert third["group_id"] == second["group_id"] == first
 
 
+def test_a_run_of_a_deleted_workflow_can_run_again(api: Served) -> None:
+    api.apply(workflow())
+    run = api.start("pipeline")
+    api.end(run, "failed", assign="failed")
+    api.http.delete("/workflows/pipeline")
+    again = api.post(f"/runs/{run}/rerun", {"mode": "failed"})
+    assert (again.status_code, again.json()["version"]) == (201, 1)
+
+
 @pytest.mark.parametrize(
     ("body", "states", "expected"),
     [
@@ -103,6 +112,7 @@ def test_a_rerun_is_a_new_run_on_the_pinned_version_in_the_same_group(api: Serve
         ({"mode": "failed"}, "c---", ["assign", "classify", "merge", "stats"]),
         ({"mode": "from", "task": "merge"}, "ssss", ["merge", "stats"]),
         ({"mode": "from", "task": "merge"}, "sfss", ["classify", "merge", "stats"]),
+        ({"mode": "from", "task": "classify"}, "ssss", ["classify", "merge", "stats"]),
         ({"mode": "from", "task": "nothing"}, "ssss", 422),
         ({"mode": "from"}, "ssss", 422),
         ({"mode": "all", "task": "merge"}, "ssss", 422),
@@ -160,12 +170,13 @@ def test_runs_are_listed_newest_first_and_each_once(api: Served) -> None:
 
 def _walk(api: Served, filters: dict[str, str], limit: int) -> list[str]:
     found, after = [], None
-    while True:
+    for _ in range(50):
         page = api.get("/runs", params={**filters, "limit": limit, **({"after": after} if after else {})}).json()
         found += [run["run_id"] for run in page["items"]]
         after = page["next"]
         if after is None:
             return found
+    raise AssertionError(found)
 
 
 def test_tasks_are_a_list_too(api: Served) -> None:

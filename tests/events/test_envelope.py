@@ -1,5 +1,6 @@
 """CloudEvents in and out."""
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -142,6 +143,11 @@ def test_the_catalogue_names_every_event_with_its_fields_once() -> None:
         assert len(fields) == len(set(fields))
         assert kind.meaning.endswith(".")
         assert f"`{name}`" in document()
+
+
+def test_the_published_catalogue_is_fresh() -> None:
+    published = Path(__file__).parents[2] / "docs" / "events.md"
+    assert published.read_text(encoding="utf-8") == document()
 
 
 @given(values)

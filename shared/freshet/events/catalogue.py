@@ -163,7 +163,8 @@ def document() -> str:
 def _lines() -> Iterator[str]:
     yield "# Events"
     yield ""
-    yield "CloudEvents 1.0. Generated from `freshet.events.catalogue`."
+    command = "python -m freshet.events.document > docs/events.md"
+    yield f"CloudEvents 1.0. Generated from `freshet.events.catalogue`: `{command}`."
     for noun, states in _MEANINGS.items():
         yield from ("", f"## {noun}", "", "| type | says |", "|---|---|")
         yield from (f"| `{type_name(noun, state)}` | {meaning} |" for state, meaning in states.items())
