@@ -53,6 +53,7 @@ class RunFold:
         self._pace = pace
         self._expansion = Expansion(run, workflow, batch)
         self._outcomes = Outcomes(run, now=now, draw=draw, queue=self._bundle)
+        self._tasks = {task.path: task for task in workflow.walk()}
         self._finals = frozenset(task.name for task in workflow.finals)
         self._cancelled = run.cancel_requested_at is not None
         self._asked_to_cancel = False
@@ -246,7 +247,7 @@ class RunFold:
 
     def _load(self, rows: Iterable[TaskRunRow]) -> None:
         for row in rows:
-            task = self.workflow.task(row.task)
+            task = self._tasks[row.task]
             if row.scope not in self._scopes:
                 path = row.task.rpartition(".")[0]
                 self._scopes[row.scope] = LoadedScope(path=path, index_path=row.index_path, element=row.scope)
