@@ -237,6 +237,7 @@ def test_a_leader_whose_session_was_cut_no_longer_leads(store: Database) -> None
     _rows(
         store,
         "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()"
+        " and database = (select oid from pg_database where datname = current_database())"
         " and database = (select oid from pg_database where datname = current_database())",
     )
     until = datetime.now(UTC) + timedelta(seconds=10)

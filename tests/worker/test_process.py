@@ -56,6 +56,9 @@ def beside(test: Callable[[], None]) -> Callable[[], None]:
 
 # --- results ---------------------------------------------------------------------------------------------------------
 
+#: Locks of this test's own database: other tests wait for the same keys in theirs.
+HERE = "database = (select oid from pg_database where datname = current_database())"
+
 
 def test_a_bundle_is_worked_through_in_order(work: Work, serve: Serve, rows: Rows) -> None:
     values = [None, 1, "ä", {"a": [1.5, True]}, 2**63]
@@ -287,7 +290,7 @@ def test_serializable_transactions_commit(work: Work, serve: Serve) -> None:
 
 def test_nothing_is_left_in_the_session_for_the_next_item(work: Work, serve: Serve, rows: Rows) -> None:
     assert [outcome["r"] for outcome in serve(work("session", [1, 2, 3]))] == ["freshet_process"] * 3
-    assert rows.one("select count(*) from pg_locks where locktype = 'advisory' and objid = 99") == 0
+    assert rows.one(f"select count(*) from pg_locks where locktype = 'advisory' and objid = 99 and {HERE}") == 0
 
 
 def test_user_code_may_do_nothing_in_the_engine(work: Work, serve: Serve) -> None:
@@ -303,7 +306,9 @@ def test_a_lost_claim_takes_the_effect_back(work: Work, serve: Serve, rows: Rows
     def lose() -> None:
         with Rows(rows.url).session as other:
             beside_rows = Rows(rows.url)
-            until(lambda: beside_rows.one("select count(*) from pg_locks where objid = 4711 and not granted"))
+            until(
+                lambda: beside_rows.one(f"select count(*) from pg_locks where objid = 4711 and not granted and {HERE}")
+            )
             beside_rows.release(bundle)
             beside_rows.close()
             other.rollback()
@@ -431,7 +436,7 @@ def test_a_draining_worker_returns_what_it_has_not_begun(
 
     def drain() -> None:
         other = Rows(rows.url)
-        until(lambda: other.one("select count(*) from pg_locks where objid = 4711 and not granted"))
+        until(lambda: other.one(f"select count(*) from pg_locks where objid = 4711 and not granted and {HERE}"))
         other.close()
         worker.stop()
         until(lambda: worker.signals.draining)

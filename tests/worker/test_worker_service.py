@@ -74,7 +74,12 @@ def publish(bus: Bus, *bundles: int) -> None:
 
 
 def held(rows: Rows, key: int = 4711) -> Any:
-    return rows.one("select count(*) from pg_locks where objid = %s and not granted", key)
+    # The locks of this database: other tests wait for the same key in theirs.
+    return rows.one(
+        "select count(*) from pg_locks where objid = %s and not granted"
+        " and database = (select oid from pg_database where datname = current_database())",
+        key,
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -159,7 +164,9 @@ def test_a_report_waits_for_postgres_and_is_made_once(start: Start, work: Work, 
     publish(bus, bundle)
     until(lambda: held(rows))
     # The engine's sessions of the worker are cut: it finds out when it reports, and connects again.
-    rows.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker'")
+    rows.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker' and datname = current_database()"
+    )
     rows.sql("select pg_advisory_unlock(4711)")
     until(lambda: not rows.exists(bundle))
     assert states(rows.reports(bundle)) == ["succeeded"]
@@ -174,7 +181,9 @@ def test_an_item_whose_session_was_cut_is_lost_not_failed(start: Start, work: Wo
     rows.sql("select pg_advisory_lock(4711)")
     publish(bus, bundle)
     until(lambda: held(rows))
-    rows.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet process'")
+    rows.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet process' and datname = current_database()"
+    )
     until(lambda: not rows.exists(bundle))
     assert states(rows.reports(bundle)) == ["lost"]
     assert effects(rows) == []
@@ -284,7 +293,9 @@ def test_a_worker_is_back_after_a_flush_and_after_its_witness_was_cut(
     )
     until(lambda: rows.one(locked, key) == 1)
     bus.client.flushdb()
-    rows.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker'")
+    rows.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker' and datname = current_database()"
+    )
     until(bus.heartbeats)
     until(lambda: rows.one(locked, key) == 1)
     until(lambda: bus.client.smembers("rq:workers"))

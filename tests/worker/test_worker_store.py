@@ -201,7 +201,10 @@ def test_the_witness_lock_lives_as_long_as_its_session(rows: Rows, store: Worker
     other = store.witness(-(2**62) - 12345)
     assert not other.take()
     assert not other.holds()
-    rows.sql("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted")
+    rows.sql(
+        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
     while not other.take():
         pass  # ends with pytest's timeout if the lock outlives its session
     while not witness.ended():
