@@ -165,7 +165,8 @@ def test_a_report_waits_for_postgres_and_is_made_once(start: Start, work: Work, 
     until(lambda: held(rows))
     # The engine's sessions of the worker are cut: it finds out when it reports, and connects again.
     rows.sql(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker' and datname = current_database()"
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'freshet worker' and datname = current_database()"
     )
     rows.sql("select pg_advisory_unlock(4711)")
     until(lambda: not rows.exists(bundle))
@@ -182,7 +183,8 @@ def test_an_item_whose_session_was_cut_is_lost_not_failed(start: Start, work: Wo
     publish(bus, bundle)
     until(lambda: held(rows))
     rows.sql(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet process' and datname = current_database()"
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'freshet process' and datname = current_database()"
     )
     until(lambda: not rows.exists(bundle))
     assert states(rows.reports(bundle)) == ["lost"]
@@ -294,7 +296,8 @@ def test_a_worker_is_back_after_a_flush_and_after_its_witness_was_cut(
     until(lambda: rows.one(locked, key) == 1)
     bus.client.flushdb()
     rows.sql(
-        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freshet worker' and datname = current_database()"
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'freshet worker' and datname = current_database()"
     )
     until(bus.heartbeats)
     until(lambda: rows.one(locked, key) == 1)
