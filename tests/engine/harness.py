@@ -143,7 +143,7 @@ class Engine:
                 queues = [row["queue"] for row in self.sql("select distinct queue from engine.bundle")]
                 self.refill._pace.forget_lengths()
                 self.flush_queues()
-                if not sum(self.refill.refill(queues).values()):
+                if not self.refill.refill(queues).published:
                     return
         raise AssertionError("the run does not end")
 

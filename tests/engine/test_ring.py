@@ -236,6 +236,19 @@ def test_the_queue_holds_no_more_than_its_depth_and_the_backlog_follows(database
     engine.close()
 
 
+def test_a_full_queue_says_that_more_may_wait(database: str, redis: str) -> None:
+    engine = Engine(database, redis, queue_depth=3)
+    engine.apply({"name": "w", "tasks": {f"t{i}": process() for i in range(5)}})
+    engine.start("w")
+    engine.fold()
+    assert engine.refill.refill(["p@1.0.0"]).more == {"p@1.0.0"}
+    engine.flush_queues()
+    engine.refill._pace.forget_lengths()
+    refilled = engine.refill.refill(["p@1.0.0"])
+    assert (refilled.published, refilled.more) == (2, frozenset())
+    engine.close()
+
+
 def test_a_backlog_goes_by_priority_and_then_round_robin_over_runs(database: str, redis: str) -> None:
     engine = Engine(database, redis, queue_depth=1)
     tasks = {f"t{i}": process() for i in range(4)}

@@ -87,8 +87,7 @@ class Dispatcher:
         self._pending = folded.again
         self._backlog |= folded.backlog
         if self._backlog:
-            filled = self._refill.refill(self._backlog)
-            self._backlog = frozenset(queue for queue in self._backlog if filled[queue] > 0 or queue in folded.backlog)
+            self._backlog = self._refill.refill(self._backlog).more
         if folded.runs:
             self._next_ring = min(self._next_ring, self._clock() + BUSY_RING)
         return folded

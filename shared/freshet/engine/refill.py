@@ -8,6 +8,7 @@ decision about a run.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from freshet.bus import Bus, Message
 from freshet.engine.pace import Pace
@@ -19,6 +20,14 @@ LOST_AFTER = 5.0
 REPAIRED = 1000
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refilled:
+    """What a refill did."""
+
+    published: int
+    more: frozenset[str]  # queues that are full: more may wait behind them
+
+
 class Refill:
     """Keeps queues filled."""
 
@@ -28,15 +37,19 @@ class Refill:
         self._pace = pace
         self._depth = queue_depth
 
-    def refill(self, queues: Iterable[str]) -> dict[str, int]:
-        """Publish the next bundles of each queue, as many as there is room for; how many, by queue."""
-        return {queue: self._refill_queue(queue) for queue in sorted(set(queues))}
+    def refill(self, queues: Iterable[str]) -> Refilled:
+        """Publish the next bundles of each queue, as many as there is room for."""
+        published, more = 0, set()
+        for queue in sorted(set(queues)):
+            room = self._pace.room(queue, self._depth)
+            count = self._publish(queue, room)
+            published += count
+            if count == room:
+                more.add(queue)
+        return Refilled(published=published, more=frozenset(more))
 
-    def _refill_queue(self, queue: str) -> int:
-        room = self._pace.room(queue, self._depth)
-        if room == 0:
-            return 0
-        published = self._store.publish_backlog(queue, room=room)
+    def _publish(self, queue: str, room: int) -> int:
+        published = self._store.publish_backlog(queue, room=room) if room else []
         if published:
             self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, _ in published]))
             self._pace.published(queue, max(turn for _, turn in published))

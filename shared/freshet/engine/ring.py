@@ -84,7 +84,7 @@ class Ring:
             repaired += found
         expired = self._expire(overview)
         dead, released = self._bury(overview)
-        published = sum(self._refill.refill(queues).values())
+        published = self._refill.refill(queues).published
         return Rung(
             overview=overview,
             partitions=frozenset(expired + released),
