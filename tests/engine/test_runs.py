@@ -10,6 +10,7 @@ from tests.engine.harness import Call, Engine, FailureError
 
 from freshet.domain.errors import ClaimLostError
 from freshet.domain.model import Trigger
+from freshet.storage.database import StatementError
 from freshet.storage.requests import NewRun
 
 
@@ -375,3 +376,14 @@ def test_a_run_that_cannot_be_decided_is_parked_and_others_go_on(engine: Engine)
     found = engine.run_object(bad)
     assert found["state"] == "failed"
     assert "poison" in found["error"]
+
+
+def test_a_schema_that_is_not_ours_parks_nothing(engine: Engine) -> None:
+    engine.apply(document(a=process()))
+    run = engine.start("w")
+    engine.sql("alter function engine.put(jsonb, timestamptz) rename to put_of_another_release")
+    with pytest.raises(StatementError):
+        engine.fold()
+    engine.sql("alter function engine.put_of_another_release(jsonb, timestamptz) rename to put")
+    engine.drive()
+    assert engine.run_object(run)["state"] == "succeeded"

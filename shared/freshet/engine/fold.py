@@ -20,10 +20,14 @@ from freshet.engine.decision import Decision
 from freshet.engine.pace import Pace
 from freshet.engine.run_fold import RunFold
 from freshet.runtime import log
+from freshet.storage.database import StatementError
 from freshet.storage.engine_rows import OutcomeRow, Put, RunRow, Taken, TaskRunRow
 from freshet.storage.engine_store import EngineBatch, EngineStore
 
 Definitions = Callable[[str, int], Workflow]
+
+#: What says nothing about the runs of a batch: a server that is away, or one whose schema is not ours (yet).
+RETRIED = (UnreachableError, StatementError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +67,10 @@ class Folder:
         self._log = log.logger()
 
     def fold(self, partitions: Sequence[int]) -> Folded:
-        """One batch. Raises UnreachableError; nothing is lost by it."""
+        """One batch. Raises UnreachableError or StatementError; nothing is lost by either."""
         try:
             return self._batch(partitions, None)
-        except UnreachableError:
+        except RETRIED:
             raise
         except Exception as error:  # noqa: BLE001  (a data error or the core's: the culprit is found and parked)
             self._log.warning("batch_failed", message=f"A batch failed and is halved: {error}")
@@ -75,7 +79,7 @@ class Folder:
     def _halve(self, partitions: Sequence[int], runs: Sequence[str]) -> Folded:
         try:
             return self._batch(partitions, runs)
-        except UnreachableError:
+        except RETRIED:
             raise
         except Exception as error:  # noqa: BLE001  (as above: the culprit is found and parked)
             if len(runs) <= 1:
