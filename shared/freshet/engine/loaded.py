@@ -117,10 +117,6 @@ class LoadedScope:
         """0 for the run's own scope."""
         return self.index_path.count(".") + 1 if self.index_path else 0
 
-    def enclosing_index(self) -> str:
-        """The index path of the scope around it."""
-        return self.index_path.rpartition(".")[0]
-
 
 def is_map(task: Task) -> bool:
     """Whether its items are scopes."""
