@@ -5,13 +5,12 @@ Guarantee: what is stored names the version of every process. Never: a half-appl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from freshet.definition import DefinitionErrors, compile_workflow, digest, dump
+from freshet.definition import compile_workflow, digest, dump, resolve_versions
 from freshet.domain.errors import DefinitionError
-from freshet.domain.model import Task, Workflow
+from freshet.domain.model import Workflow
 from freshet.events.storable import check_storable
 from freshet.scheduling import first_tick
 from freshet.storage.definitions import Applied, Definition, Definitions
@@ -38,13 +37,11 @@ def apply(definitions: Definitions, name: str, document: Mapping[str, Any]) -> t
 
 def resolve(workflow: Workflow, definitions: Definitions) -> Workflow:
     """The workflow with a version for every process: the newest that a worker has declared."""
-    unresolved = [(task, at) for task, at in _located(workflow) if task.process and task.process.version is None]
-    if not unresolved:
+    names = {task.process.name for task in workflow.walk() if task.process and task.process.version is None}
+    if not names:
         return workflow
-    names = {task.process.name for task, _ in unresolved if task.process}
     known = {name: newest(versions) for name, versions in definitions.process_versions(names).items()}
-    _refuse_unknown(unresolved, known)
-    return replace(workflow, tasks=_resolved(workflow.tasks, known), finals=_resolved(workflow.finals, known))
+    return resolve_versions(workflow, known.get)
 
 
 def newest(versions: Iterable[str]) -> str | None:
@@ -59,40 +56,3 @@ def _order(version: str) -> tuple[Any, ...]:
 
 def _part(part: str) -> tuple[bool, int, str]:
     return (True, int(part), "") if part.isascii() and part.isdigit() and len(part) < 19 else (False, 0, part)
-
-
-def _located(workflow: Workflow) -> Iterator[tuple[Task, str]]:
-    yield from _located_in(workflow.tasks, "/tasks")
-    yield from _located_in(workflow.finals, "/finally")
-
-
-def _located_in(tasks: Iterable[Task], pointer: str) -> Iterator[tuple[Task, str]]:
-    for task in tasks:
-        at = f"{pointer}/{task.name}"
-        yield task, at
-        yield from _located_in(task.tasks, f"{at}/tasks")
-
-
-def _refuse_unknown(unresolved: Iterable[tuple[Task, str]], known: Mapping[str, str | None]) -> None:
-    errors = [
-        DefinitionError(
-            f"No worker has declared a process {task.process.name!r}: start one that serves it, or name a version.",
-            code="unknown_process",
-            pointer=f"{at}/process",
-        )
-        for task, at in unresolved
-        if task.process and known[task.process.name] is None
-    ]
-    if errors:
-        raise errors[0] if len(errors) == 1 else DefinitionErrors(errors)
-
-
-def _resolved(tasks: Iterable[Task], known: Mapping[str, str | None]) -> tuple[Task, ...]:
-    return tuple(_resolved_task(task, known) for task in tasks)
-
-
-def _resolved_task(task: Task, known: Mapping[str, str | None]) -> Task:
-    process = task.process
-    if process is not None and process.version is None:
-        process = replace(process, version=known[process.name])
-    return replace(task, process=process, tasks=_resolved(task.tasks, known))
