@@ -16,7 +16,7 @@ from freshet.bus import Bus
 from freshet.definition import compile_workflow
 from freshet.domain.errors import UnreachableError
 from freshet.domain.model import Workflow
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.storage.database import Database, Row
 from freshet.storage.definitions import Definitions
 from freshet.storage.external_events import ExternalEvents
@@ -88,6 +88,7 @@ class Door:
 
     def wake_dispatcher(self, partitions: Iterable[int]) -> None:
         """Tell of committed requests."""
+        fault.reach("request.committed")
         self._tell(lambda: self.bus.wake_dispatcher(partitions))
 
     def wake_scheduler(self) -> None:

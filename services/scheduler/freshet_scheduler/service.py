@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from freshet.bus import Bus
+from freshet.runtime import fault
 from freshet.runtime.clock import Clock, SystemClock
 from freshet.runtime.service import PassResult
 from freshet.scheduling import Ticked, Ticker
@@ -53,6 +54,7 @@ class Scheduler:
         if not self._leadership.campaign():
             return PassResult(wait=STANDBY * (0.75 + 0.5 * self._draw()))
         ticked = self._ticker.tick()
+        fault.reach("tick.committed")
         self._tell(ticked)
         self._repair()
         if ticked.wait == 0.0:

@@ -19,7 +19,7 @@ from freshet.domain.model import Workflow
 from freshet.engine.decision import Decision
 from freshet.engine.pace import Pace
 from freshet.engine.run_fold import RunFold
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.storage.database import StatementError
 from freshet.storage.engine_rows import OutcomeRow, Put, RunRow, Taken, TaskRunRow
 from freshet.storage.engine_store import EngineBatch, EngineStore
@@ -103,9 +103,12 @@ class Folder:
             taken = batch.take(partitions, limit=self._limit, runs=runs)
             if taken is None:
                 return Folded()
+            fault.reach("fold.taken")
             decision = self._decide(taken, batch)
             backlog = self._mark_published(decision)
             put = batch.put(decision.rows(), now=taken.now)
+            fault.reach("fold.decided")
+        fault.reach("fold.committed")
         self._publish(taken, decision, put)
         return Folded(
             runs=len(taken.runs),
@@ -151,6 +154,7 @@ class Folder:
         """After the commit. What is lost here is found again: bundles by their age, facts by the recorder's sweep."""
         if put.bundles:
             self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, queue in put.bundles]))
+        fault.reach("fold.published")
         announced = [*taken.announced, *put.announced]
         if announced:
             self._bus.announce(announced)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from freshet.bus import Bus, Message
 from freshet.engine.pace import Pace
+from freshet.runtime import fault
 from freshet.storage.engine_store import EngineStore
 
 #: Seconds after which a published bundle that nobody has claimed is looked for in its queue.
@@ -51,6 +52,7 @@ class Refill:
     def _publish(self, queue: str, room: int) -> int:
         published = self._store.publish_backlog(queue, room=room) if room else []
         if published:
+            fault.reach("refill.marked")
             self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, _ in published]))
             self._pace.published(queue, max(turn for _, turn in published))
         return len(published)

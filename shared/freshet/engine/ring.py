@@ -15,7 +15,7 @@ from freshet.domain.errors import UnreachableError
 from freshet.engine.pace import Pace
 from freshet.engine.refill import Refill
 from freshet.engine.witness import Judge
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.storage.engine_rows import Overview
 from freshet.storage.engine_store import EngineStore
 
@@ -78,6 +78,7 @@ class Ring:
         queues = set(overview.backlog)
         if overview.due_in is not None and overview.due_in <= 0:
             queues |= set(self._store.release_due(limit=LIMIT))
+            fault.reach("ring.released")
         if overview.published:
             found = self._refill.repair(overview.published)
             queues |= set(overview.published) if found else set()
@@ -96,6 +97,7 @@ class Ring:
     def _after_flush(self) -> int:
         if not self._bus.fresh():
             return 0
+        fault.reach("ring.flush_seen")
         self._judge.outage()  # every heartbeat is gone, which says nothing about their workers
         repaired = self._refill.after_flush()
         self._log.info(
@@ -107,6 +109,7 @@ class Ring:
         if overview.expiry_in is None or overview.expiry_in > 0:
             return []
         expired = self._store.expire_bundles(limit=LIMIT)
+        fault.reach("ring.expired")
         for _, worker, bundle in expired:
             if worker is not None:
                 self._bus.request_stop(worker, bundle)
@@ -123,7 +126,9 @@ class Ring:
         if not dead:
             return [], []
         self._log.warning("workers_lost", message=f"Lost: {', '.join(dead)}. Their work is queued again.", workers=dead)
-        return dead, self._store.release_workers(dead)
+        released = self._store.release_workers(dead)
+        fault.reach("ring.buried")
+        return dead, released
 
     def _dead(self, claimed: list[str], suspects: list[str]) -> list[str]:
         now = self._clock()

@@ -24,7 +24,7 @@ from freshet.execution.ledger import Ledger
 from freshet.execution.nursery import Nursery
 from freshet.execution.payload import Preparation, Prepared, spec_of
 from freshet.execution.signals import Signals
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.runtime.service import backoff
 from freshet.storage.worker_store import LogPart, WorkerStore
 
@@ -320,6 +320,7 @@ class BundleRun:
     def _report(self) -> bool:
         """Commit what is known; False when Postgres can't be reached, and then it is tried again later."""
         self._write_logs()
+        fault.reach("worker.heard")
         try:
             self._ledger.flush()
         except UnreachableError as error:
@@ -328,6 +329,7 @@ class BundleRun:
             if self._failures == 1:
                 log.logger().warning("report_waits", message=error.message, bundle=self._claimed.bundle)
             return False
+        fault.reach("worker.reported")
         self._failures, self._pending_since = 0, None
         self._wake()
         if self._begin_asked:

@@ -22,7 +22,7 @@ from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.payload import Preparation, Prepared, Reference
 from freshet.execution.values import ValueRefusedError, encode
 from freshet.expressions import ExpressionError
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.snowflake import JobServices, SnowflakeLoginRefusedError, SnowflakeRefusedError
 from freshet.storage.worker_store import Claimed, WorkerStore
 
@@ -99,6 +99,7 @@ class JobLauncher:
             self._end(preparation, prepared, failed(error.message))
             return None
         self._insist(lambda: self._store.store_job_name(claimed.bundle, claimed.claim, name))
+        fault.reach("job.named")
         try:
             self._jobs.submit(name, spec.compute_pool, text, _comment(preparation, prepared), spec.query_warehouse)
         except (SnowflakeLoginRefusedError, UnreachableError) as error:
@@ -107,6 +108,7 @@ class JobLauncher:
         except SnowflakeRefusedError as error:
             self._end(preparation, prepared, failed(f"Snowflake refused the job: {error.message}"))
             return None
+        fault.reach("job.submitted")
         self._watch(claimed)
         return None
 

@@ -22,7 +22,7 @@ from freshet.execution.payload import Definitions, Preparation
 from freshet.execution.pulse import Pulse
 from freshet.execution.signals import Signals
 from freshet.execution.times import Stopwatch
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.runtime.service import PassResult, backoff
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import Claimed, WorkerStore
@@ -114,10 +114,12 @@ class Supervisor:
             return PassResult()
         # Asked again after an outage, it is the same claim: the first answer may have been lost after its commit.
         bundle, claim = self._popped
+        fault.reach("worker.popped")
         claimed = self.store.claim(bundle, self.worker, claim)
         self._popped = None
         if claimed is None:
             return PassResult()
+        fault.reach("worker.claimed")
         with self.stopwatch.busy(), self.holding.of(claimed.bundle):
             self._work(claimed)
         return PassResult(did=1)

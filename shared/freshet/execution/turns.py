@@ -30,6 +30,7 @@ from freshet.execution.python import PythonExecutor
 from freshet.execution.registry import Registry
 from freshet.execution.results import Results
 from freshet.execution.sql import SqlExecutor
+from freshet.runtime import fault
 from freshet.storage.session import FinishRefusedError, ProcessSession, Turn
 
 
@@ -112,7 +113,9 @@ class Bench:
     def _commit(self, body: bytes) -> Outcome | None:
         """Commit the item's writes and its report; what to report instead if that did not succeed."""
         try:
+            fault.reach("item.ran")
             self._session.finish(b"[" + body + b"]")
+            fault.reach("item.committed")
         except ClaimLostError:
             self._channel.send({"op": "lost"})
             return failed("The claim was lost.", kind="lost", status="lost")

@@ -23,7 +23,7 @@ from freshet.execution.contract import Item, Outcome
 from freshet.execution.job_outcome import not_started, outcome_of, platform_failure, timed_out
 from freshet.execution.job_service import job_name, job_prefix, run_of
 from freshet.execution.payload import Definitions
-from freshet.runtime import log
+from freshet.runtime import fault, log
 from freshet.runtime.clock import Clock
 from freshet.runtime.service import backoff
 from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeRefusedError
@@ -235,8 +235,10 @@ class Watcher:
         if watch["job_name"] in self._seen_at:
             seconds += self._clock.monotonic() - self._seen_at[watch["job_name"]]
         document = outcome.document(item, seconds or watch["waiting_s"])
+        fault.reach("watch.judged")
         if not self._store.finish_job(watch["id"], watch["job_name"], [document]):
             return False
+        fault.reach("watch.ended")
         self._bus.wake_dispatcher([watch["partition"]])
         if outcome.status != "timed_out":
             self._jobs.drop(watch["job_name"])  # what was cancelled is dropped once it has ended, as nobody's job

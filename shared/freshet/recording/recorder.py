@@ -13,6 +13,7 @@ from typing import Protocol
 from freshet.bus import Fact
 from freshet.domain.errors import UnreachableError
 from freshet.recording.measures import Measures
+from freshet.runtime import fault
 from freshet.runtime.clock import Clock, SystemClock
 from freshet.storage.record import Recorded, Recording
 
@@ -68,7 +69,9 @@ class Recorder:
         return recorded + self._sweep_if_due(SWEEP_BUSY if facts else SWEEP_SILENT)
 
     def _record(self, facts: list[Fact]) -> Recorded:
+        fault.reach("record.read")
         recorded = self._store.record([fact.outbox_id for fact in facts])
+        fault.reach("record.committed")
         self._measures.tell(recorded)
         self._reader.acknowledge(facts)
         return recorded
