@@ -7,7 +7,6 @@ memory until they are committed or the claim is lost; a draining worker gives th
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +59,7 @@ class BundleRun:
         signals: Signals,
         rules: Rules,
         monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         claimed = preparation.claimed
         self._preparation = preparation
@@ -70,7 +70,7 @@ class BundleRun:
         self._nursery = nursery
         self._signals = signals
         self._rules = rules
-        self._monotonic = monotonic
+        self._monotonic, self._pause = monotonic, pause
         done = claimed.document["bundle"]["done"]
         self._ledger = Ledger(store, bundle=claimed.bundle, claim=claimed.claim, total=len(self._items), done=done)
         self._logs: dict[int, AttemptLog] = {}
@@ -110,7 +110,7 @@ class BundleRun:
         self._report_if_due()
         self._wake_if_due()
         if heard and not self._over() and not self._begin_asked:
-            time.sleep(CROWD)
+            self._pause(CROWD)
 
     # --- the child --------------------------------------------------------------------------------------------------
 
@@ -146,9 +146,7 @@ class BundleRun:
     def _await_child(self) -> bool:
         """Wait for the child, a signal or a deadline; whether outcomes came."""
         child = self._nursery.child()
-        awaited = [child.channel.socket.fileno(), child.output, self._signals.readable]
-        select.select(awaited, [], [], self._patience())
-        self._signals.clear()
+        child.await_heard(self._signals, self._patience())
         before = self._ledger.position
         alive = self._hear()
         if not alive and not self._ledger.complete and self._ledger.position < self._fed:

@@ -6,7 +6,7 @@ that suddenly can't be imported any more are told, and tried again. Used by the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from freshet.execution.warm_child import ChildOptions, WarmChild
 
@@ -14,8 +14,11 @@ from freshet.execution.warm_child import ChildOptions, WarmChild
 class Nursery:
     """Makes children."""
 
-    def __init__(self, options: ChildOptions, *, items_per_child: int) -> None:
+    def __init__(
+        self, options: ChildOptions, *, items_per_child: int, make: Callable[[ChildOptions], WarmChild] = WarmChild
+    ) -> None:
         self._options = options
+        self._make = make
         self._share = items_per_child
         self._child: WarmChild | None = None
 
@@ -27,7 +30,7 @@ class Nursery:
     def child(self) -> WarmChild:
         """The present child, ready. Raises DefinitionError, ChildEndedError."""
         if self._child is None:
-            self._child = WarmChild(self._options)
+            self._child = self._make(self._options)
         try:
             self._child.processes  # noqa: B018  (waits until it is ready)
         except BaseException:
@@ -38,7 +41,7 @@ class Nursery:
     def renew(self) -> None:
         """End the present child and start the next one, which gets ready meanwhile."""
         self.close()
-        self._child = WarmChild(self._options)
+        self._child = self._make(self._options)
 
     def refresh(self) -> None:
         """Between bundles: replace a child that has died or served its share."""

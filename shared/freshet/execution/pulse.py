@@ -17,6 +17,7 @@ from freshet.domain.errors import FreshetError, UnreachableError
 from freshet.execution.signals import Signals
 from freshet.execution.times import Stopwatch
 from freshet.runtime import log
+from freshet.runtime.beside import Running, Spawn, in_thread
 from freshet.runtime.clock import Clock
 from freshet.storage.worker_store import Witness, WorkerRow, WorkerStore
 
@@ -52,8 +53,9 @@ class Pulse:
         holding: Callable[[], int | None],
         clock: Clock,
         rhythm: Rhythm,
+        spawn: Spawn = in_thread,
     ) -> None:
-        """`holding` answers the bundle in hand."""
+        """`holding` answers the bundle in hand; `spawn` runs the turns beside the work."""
         self._row = row
         self._store = store
         self._bus = bus
@@ -66,7 +68,8 @@ class Pulse:
         self._witness: Witness | None = None
         self._started_at = ""
         self._end = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._spawn = spawn
+        self._beside: Running | None = None
         self._reported_at = clock.monotonic()
         self._reported_busy = 0.0
         self._beat_at = clock.monotonic()
@@ -77,14 +80,13 @@ class Pulse:
         self._hold_witness()
         self._register()
         self._beat()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-        self._thread.start()
+        self._beside = self._spawn("pulse", self._run)
 
     def end(self) -> None:
         """Say goodbye: nobody need wait until this worker counts as dead."""
         self._end.set()
-        if self._thread is not None:
-            self._thread.join(self._rhythm.dead_after)
+        if self._beside is not None:
+            self._beside.join(self._rhythm.dead_after)
         self._attempt(lambda: self._report("offline", "offline"))
         self._attempt(lambda: self._bus.silence(self._row.id))
         self._attempt(self._queue_worker.leave)

@@ -8,6 +8,7 @@ in here, the rest of the bundle is given back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -102,6 +103,9 @@ class Supervisor:
     launcher: Launcher | None = None
     watch: Watch | None = None
     holding: Holding = field(default_factory=Holding)
+    monotonic: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+    new_claim: Callable[[], UUID] = uuid4
     _popped: tuple[int, UUID] | None = None
     _begun: bool = False
 
@@ -109,7 +113,7 @@ class Supervisor:
         """Work through the next bundle, waiting a moment for it. Raises UnreachableError."""
         self._begin()
         if self._popped is None and (bundle := self.queue_worker.pop()) is not None:
-            self._popped = bundle, uuid4()
+            self._popped = bundle, self.new_claim()
         if self._popped is None:
             return PassResult()
         # Asked again after an outage, it is the same claim: the first answer may have been lost after its commit.
@@ -195,7 +199,14 @@ class Supervisor:
             max_log_bytes=self.limits.max_log_bytes,
         )
         BundleRun(
-            preparation, store=self.store, bus=self.bus, nursery=self.nursery, signals=self.signals, rules=rules
+            preparation,
+            store=self.store,
+            bus=self.bus,
+            nursery=self.nursery,
+            signals=self.signals,
+            rules=rules,
+            monotonic=self.monotonic,
+            pause=self.pause,
         ).run()
 
     def _unserved(self, preparation: Preparation) -> str | None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -47,6 +47,7 @@ class Bench:
         registry: Registry,
         limit: int,
         mark: bytes,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`output` takes what is printed, and `mark` there ends an item's share; `control` brings a byte when the
         worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes.
@@ -58,6 +59,7 @@ class Bench:
         self._registry = registry
         self._limit = limit
         self._mark = mark
+        self._monotonic = monotonic
         self._asking = threading.Lock()
         self._logger = AttemptLogger()
         self._bundle: Mapping[str, Any] = {}
@@ -81,7 +83,7 @@ class Bench:
         claim = UUID(self._bundle["claim"])
         before_begin = partial(self._commit_earlier, position)
         self._session.open_turn(Turn(bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin))
-        started = time.monotonic()
+        started = self._monotonic()
         try:
             if given["refused"] is not None:
                 outcome = failed(given["refused"])
@@ -89,7 +91,7 @@ class Bench:
                 outcome = executor.run(item, self._context(item))
         except BaseException as error:  # noqa: BLE001  (whatever user code lets go is its failure, also SystemExit)
             outcome = self._failure(error)
-        body, committed = self._settle(item, outcome, time.monotonic() - started)
+        body, committed = self._settle(item, outcome, self._monotonic() - started)
         if committed:
             self._reported = position + 1
         self._end_output(position)

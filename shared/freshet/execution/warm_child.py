@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 
 from freshet.domain.errors import DefinitionError, FreshetError
 from freshet.execution.channel import Channel, Sent
+from freshet.execution.signals import Signals
 from freshet.runtime.parentage import PARENT_VARIABLE, death_pact
 
 #: So much output may wait in the pipe before a child that prints has to wait for its supervisor.
@@ -108,6 +110,11 @@ class WarmChild:
         """Say `d` (drain) or `c` (cancel) beside the channel, where user code at work hears it."""
         with suppress(OSError):  # dead: its end is noticed elsewhere
             os.write(self._control, control)
+
+    def await_heard(self, signals: Signals, seconds: float | None) -> None:
+        """Wait until it has sent or printed something, or a signal came; at most so long, None for ever."""
+        select.select([self.channel.socket.fileno(), self.output, signals.readable], [], [], seconds)
+        signals.clear()
 
     def heard(self) -> tuple[list[dict[str, Any] | Sent], bool]:
         """Messages that have arrived, and whether it still has its end of the channel."""

@@ -24,6 +24,7 @@ from freshet.execution.job_outcome import not_started, outcome_of, platform_fail
 from freshet.execution.job_service import job_name, job_prefix, run_of
 from freshet.execution.payload import Definitions
 from freshet.runtime import fault, log
+from freshet.runtime.beside import Running, Spawn, in_thread
 from freshet.runtime.clock import Clock
 from freshet.runtime.service import backoff
 from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeRefusedError
@@ -36,6 +37,11 @@ QUICK = 0.2
 CALM, STANDBY = 10.0, 5.0
 #: Seconds between two looks for jobs that nobody owns while none of ours is known.
 REAP_EVERY = 60.0
+
+
+def utc_now() -> dt.datetime:
+    """The time of this machine."""
+    return dt.datetime.now(dt.UTC)
 
 
 class Candidate(Protocol):
@@ -76,8 +82,12 @@ class Watcher:
         poll: float,
         result_limit: int,
         log_limit: int,
+        spawn: Spawn = in_thread,
+        now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        """`poll`: seconds between two polls while nothing changes; limits in bytes."""
+        """`poll`: seconds between two polls while nothing changes; limits in bytes; `now` is compared to Snowflake's
+        times.
+        """
         self._jobs = jobs
         self._store = store
         self._bus = bus
@@ -94,20 +104,21 @@ class Watcher:
         self._shown = 0  # jobs of ours at the last poll
         self._reaped_at = float("-inf")
         self._end = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._spawn = spawn
+        self._now = now
+        self._beside: Running | None = None
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Watch in a thread of its own."""
-        self._thread = threading.Thread(target=self.run, name="watcher", daemon=True)
-        self._thread.start()
+        self._beside = self._spawn("watcher", self.run)
 
     def end(self) -> None:
         """Stop watching and let another worker do it."""
         self._end.set()
-        if self._thread is not None:
-            self._thread.join(STANDBY)
+        if self._beside is not None:
+            self._beside.join(STANDBY)
         self._candidate.resign()
         self._jobs.close()
 
@@ -214,7 +225,7 @@ class Watcher:
         now = self._clock.monotonic()
         if name not in self._seen_at:
             started = next((each.started_on for each in self._jobs.containers(name) if each.started_on), None)
-            since = 0.0 if started is None else (dt.datetime.now(dt.UTC) - _aware(started)).total_seconds()
+            since = 0.0 if started is None else (self._now() - _aware(started)).total_seconds()
             # The two clocks may differ, but no container has run for longer than since its submit.
             self._ran_before[name] = min(max(0.0, since), watch["waiting_s"])
             self._seen_at[name] = now
