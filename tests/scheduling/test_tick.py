@@ -16,6 +16,7 @@ from freshet.storage.database import Database
 from freshet.storage.definitions import Definition, Definitions
 from freshet.storage.leadership import SCHEDULER, Leadership
 from freshet.storage.requests import Requests
+from freshet.storage.schedules import Schedules
 from freshet_scheduler.service import LOOK, STANDBY, Scheduler
 
 HOUR = timedelta(hours=1)
@@ -49,6 +50,10 @@ def _apply(store: Database, name: str = "w", **schedule: Any) -> datetime:
     return tick
 
 
+def _ticker(store: Database, **options: Any) -> Ticker:
+    return Ticker(schedules=Schedules(store), requests=Requests(store), **options)
+
+
 def _rows(store: Database, statement: str, *parameters: Any) -> list[dict[str, Any]]:
     with store.session() as session:
         cursor = session.execute(statement, parameters)
@@ -75,7 +80,7 @@ def _end_all(store: Database) -> None:
 
 def test_a_due_tick_makes_a_run_with_its_defaults_and_the_next_tick(store: Database) -> None:
     first = _apply(store)
-    ticked = Ticker(store).tick(first)
+    ticked = _ticker(store).tick(first)
     assert (len(ticked.runs), ticked.skipped, ticked.parked) == (1, (), ())
     (run,) = _rows(store, "select workflow, version, trigger, params, priority, scheduled_for, origin from engine.run")
     assert run == {
@@ -87,16 +92,16 @@ def test_a_due_tick_makes_a_run_with_its_defaults_and_the_next_tick(store: Datab
 
 
 def test_before_its_time_nothing_is_done_and_the_wait_is_told(store: Database) -> None:
-    assert Ticker(store).tick() == Ticked()
+    assert _ticker(store).tick() == Ticked()
     first = _apply(store)
-    assert Ticker(store).tick(first - timedelta(seconds=90)) == Ticked(wait=90.0)
+    assert _ticker(store).tick(first - timedelta(seconds=90)) == Ticked(wait=90.0)
     assert _runs(store) == []
 
 
 def test_the_clock_of_the_database_decides(store: Database) -> None:
     _apply(store)
     _turn_back(store)
-    assert Ticker(store).tick().did == 1
+    assert _ticker(store).tick().did == 1
 
 
 def test_two_schedulers_at_once_make_one_run(store: Database) -> None:
@@ -106,7 +111,7 @@ def test_two_schedulers_at_once_make_one_run(store: Database) -> None:
     def race() -> None:
         barrier.wait()
         for _ in range(3):
-            Ticker(store).tick(max(ticks))
+            _ticker(store).tick(max(ticks))
 
     threads = [threading.Thread(target=race) for _ in range(4)]
     for thread in threads:
@@ -119,17 +124,17 @@ def test_two_schedulers_at_once_make_one_run(store: Database) -> None:
 
 def test_the_same_tick_again_makes_no_second_run_though_the_row_forgot(store: Database) -> None:
     first = _apply(store, overlap="allow")
-    Ticker(store).tick(first)
+    _ticker(store).tick(first)
     _rows(store, "update engine.schedule set next_fire_at = %s", first)
-    ticked = Ticker(store).tick(first)
+    ticked = _ticker(store).tick(first)
     assert [run.created for run in ticked.runs] == [False]
     assert len(_runs(store)) == 1
 
 
 def test_a_tick_during_a_run_is_skipped_and_its_fact_is_told(store: Database) -> None:
     first = _apply(store)
-    Ticker(store).tick(first)
-    ticked = Ticker(store).tick(first + HOUR)
+    _ticker(store).tick(first)
+    ticked = _ticker(store).tick(first + HOUR)
     assert [state for _, state, _ in _runs(store)] == ["pending", "skipped"]
     (announcement,) = ticked.skipped
     (fact,) = orjson.loads(announcement.body)
@@ -138,22 +143,22 @@ def test_a_tick_during_a_run_is_skipped_and_its_fact_is_told(store: Database) ->
     assert fact["finished_at"]
     assert [row["id"] for row in _rows(store, "select id from engine.outbox")] == [announcement.outbox_id]
     _end_all(store)
-    assert len(Ticker(store).tick(first + 2 * HOUR).runs) == 1
+    assert len(_ticker(store).tick(first + 2 * HOUR).runs) == 1
 
 
 def test_a_tick_during_a_run_waits_under_queue(store: Database) -> None:
     first = _apply(store, overlap="queue")
-    Ticker(store).tick(first)
-    Ticker(store).tick(first + HOUR)
+    _ticker(store).tick(first)
+    _ticker(store).tick(first + HOUR)
     assert [(state, held) for _, state, held in _runs(store)] == [("pending", False), ("pending", True)]
     assert len(_rows(store, "select * from engine.request")) == 1
 
 
 def test_a_held_run_is_started_when_the_run_before_ended_unseen(store: Database) -> None:
     first = _apply(store, overlap="queue")
-    Ticker(store).tick(first)
-    Ticker(store).tick(first + HOUR)
-    Ticker(store).tick(first + 2 * HOUR)
+    _ticker(store).tick(first)
+    _ticker(store).tick(first + HOUR)
+    _ticker(store).tick(first + 2 * HOUR)
     assert Requests(store).release_held() == []
     _rows(store, "update engine.run set state = 'succeeded', finished_at = now() where not held")
     assert len(Requests(store).release_held()) == 1
@@ -164,21 +169,21 @@ def test_a_held_run_is_started_when_the_run_before_ended_unseen(store: Database)
 def test_ticks_overlap_when_allowed(store: Database) -> None:
     first = _apply(store, overlap="allow")
     for hour in range(3):
-        Ticker(store).tick(first + hour * HOUR)
+        _ticker(store).tick(first + hour * HOUR)
     assert [state for _, state, _ in _runs(store)] == ["pending"] * 3
 
 
 @pytest.mark.parametrize(("catch_up", "expected"), [("none", []), ("latest", [4]), ("all", [0, 1, 2, 3, 4])])
 def test_missed_ticks_are_made_up_for_by_policy(store: Database, catch_up: str, expected: list[int]) -> None:
     first = _apply(store, catch_up=catch_up, overlap="allow")
-    Ticker(store).tick(first + timedelta(hours=4, minutes=30))
+    _ticker(store).tick(first + timedelta(hours=4, minutes=30))
     assert [scheduled for scheduled, _, _ in _runs(store)] == [first + hour * HOUR for hour in expected]
     assert _rows(store, "select next_fire_at from engine.schedule") == [{"next_fire_at": first + 5 * HOUR}]
 
 
 def test_ticks_made_up_for_run_one_after_the_other_unless_they_may_overlap(store: Database) -> None:
     first = _apply(store, catch_up="all")
-    Ticker(store).tick(first + timedelta(hours=2, minutes=30))
+    _ticker(store).tick(first + timedelta(hours=2, minutes=30))
     assert [(state, held) for _, state, held in _runs(store)] == [
         ("pending", False), ("pending", True), ("pending", True),
     ]  # fmt: skip
@@ -186,30 +191,30 @@ def test_ticks_made_up_for_run_one_after_the_other_unless_they_may_overlap(store
 
 def test_only_the_newest_missed_ticks_are_made_up_for(store: Database) -> None:
     first = _apply(store, catch_up="all", overlap="allow")
-    Ticker(store, max_catch_up=2).tick(first + timedelta(hours=9, minutes=1))
+    _ticker(store, max_catch_up=2).tick(first + timedelta(hours=9, minutes=1))
     assert [scheduled for scheduled, _, _ in _runs(store)] == [first + 8 * HOUR, first + 9 * HOUR]
 
 
 def test_a_paused_workflow_does_not_tick(store: Database) -> None:
     first = _apply(store)
     Definitions(store).pause("w")
-    assert Ticker(store).tick(first + HOUR) == Ticked()
+    assert _ticker(store).tick(first + HOUR) == Ticked()
     Definitions(store).resume("w", first_tick)
-    assert len(Ticker(store).tick(first).runs) == 1
+    assert len(_ticker(store).tick(first).runs) == 1
 
 
 def test_a_schedule_that_cannot_tick_is_set_aside_and_the_others_go_on(store: Database) -> None:
     _apply(store, "good")
     _apply(store, "broken", cron="0 * * * *")
     _rows(store, "update engine.schedule set timezone = 'No/Where' where workflow = 'broken'")
-    ticked = Ticker(store).tick(datetime.now(UTC) + 2 * HOUR)
+    ticked = _ticker(store).tick(datetime.now(UTC) + 2 * HOUR)
     assert ticked.parked == ("broken",)
     assert {row["workflow"] for row in _rows(store, "select workflow from engine.run")} == {"good"}
     assert _rows(store, "select next_fire_at from engine.schedule where workflow = 'broken'") == [
         {"next_fire_at": None}
     ]
     assert [row["what"] for row in _rows(store, "select what from engine.parked")] == ["schedule"]
-    assert Ticker(store).tick(datetime.now(UTC) + HOUR).parked == ()
+    assert _ticker(store).tick(datetime.now(UTC) + HOUR).parked == ()
     _apply(store, "broken", cron="0 * * * *")
     assert _rows(store, "select next_fire_at > now() as ahead from engine.schedule where workflow = 'broken'") == [
         {"ahead": True}
@@ -261,7 +266,7 @@ class _Service:
         self.leadership = Leadership(store, SCHEDULER)
         self.bus.await_wake = self._await_wake  # type: ignore[method-assign]
         self.scheduler = Scheduler(
-            ticker=Ticker(store), requests=Requests(store), leadership=self.leadership, bus=self.bus,
+            ticker=_ticker(store), requests=Requests(store), leadership=self.leadership, bus=self.bus,
             stop=threading.Event(), clock=self.clock, draw=lambda: 0.5,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from freshet.scheduling import Ticker
 from freshet.storage.database import Database
 from freshet.storage.leadership import SCHEDULER, Leadership
 from freshet.storage.requests import Requests
+from freshet.storage.schedules import Schedules
 from freshet_scheduler.service import Scheduler
 
 
@@ -24,9 +25,10 @@ def main() -> int:
     bus = Bus(settings.redis_url.get_secret_value(), name="freshet scheduler")
     stop = threading.Event()
     leadership = Leadership(database, SCHEDULER)
+    requests = Requests(database)
     scheduler = Scheduler(
-        ticker=Ticker(database, max_catch_up=settings.max_catch_up),
-        requests=Requests(database),
+        ticker=Ticker(schedules=Schedules(database), requests=requests, max_catch_up=settings.max_catch_up),
+        requests=requests,
         leadership=leadership,
         bus=bus,
         stop=stop,

@@ -16,19 +16,10 @@ from freshet.domain.model import CatchUp, Overlap, Schedule, Trigger
 from freshet.domain.schedule import TICK_BOUND, due_ticks
 from freshet.runtime import log
 from freshet.scheduling.clockwork import newest_missed, next_after
-from freshet.storage.database import Database, Row, Session
+from freshet.storage.database import Row, StatementError
 from freshet.storage.definitions import schedule_of
-from freshet.storage.requests import (
-    Announcement,
-    Asked,
-    NewRun,
-    Requests,
-    active_runs,
-    insert_runs,
-    insert_skipped,
-    schedule_origin,
-)
-from freshet.storage.schedules import Schedules, advance, apart, park
+from freshet.storage.requests import Announcement, Asked, NewRun, Requests, schedule_origin
+from freshet.storage.schedules import DueSchedules, Schedules
 
 #: Schedules that one transaction ticks.
 BATCH = 100
@@ -57,14 +48,23 @@ class _Plan:
     skipped: tuple[NewRun, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fired:
+    """What the ticks of one schedule made."""
+
+    runs: list[Asked]
+    skipped: list[Announcement]
+    held: bool  # a run waits for an earlier one to end
+
+
 class Ticker:
     """Ticks every due schedule once per pass."""
 
-    def __init__(self, database: Database, *, max_catch_up: int = TICK_BOUND) -> None:
+    def __init__(self, *, schedules: Schedules, requests: Requests, max_catch_up: int = TICK_BOUND) -> None:
         """`max_catch_up`: of the ticks that `catch_up: all` makes up for, so many of the newest."""
         self._max_catch_up = max_catch_up
-        self._requests = Requests(database)
-        self._schedules = Schedules(database)
+        self._requests = requests
+        self._schedules = schedules
         self._log = log.logger()
 
     def tick(self, now: datetime | None = None) -> Ticked:
@@ -82,46 +82,55 @@ class Ticker:
         skipped: list[Announcement] = []
         parked: list[str] = []
         held = False
-        with self._schedules.due(now, limit=BATCH) as (session, rows):
-            for row in rows:
-                plan = self._guarded(session, row, now)
-                if plan is None:
+        with self._schedules.due(now, limit=BATCH) as due:
+            for row in due.rows:
+                fired = self._guarded(due, row, now)
+                if fired is None:
                     parked.append(row["workflow"])
                     continue
-                runs += insert_runs(session, plan.runs) if plan.runs else []
-                found = (insert_skipped(session, run, row["root_task_name"]) for run in plan.skipped)
-                skipped += [announcement for announcement in found if announcement]
-                held = held or any(run.held for run in plan.runs)
+                runs += fired.runs
+                skipped += fired.skipped
+                held = held or fired.held
         # Rows that another scheduler has locked are due still: look again soon, and not at once for ever.
-        wait = 0.0 if rows else 1.0
+        wait = 0.0 if due.rows else 1.0
         return Ticked(runs=tuple(runs), skipped=tuple(skipped), parked=tuple(parked), wait=wait), held
 
-    def _guarded(self, session: Session, row: Row, now: datetime) -> _Plan | None:
-        """The schedule's plan, with its next tick written down; None when the schedule was set aside."""
+    def _guarded(self, due: DueSchedules, row: Row, now: datetime) -> _Fired | None:
+        """What the schedule's ticks made, with its next one written down; None when the schedule was set aside."""
         try:
-            with apart(session):
-                return _plan(session, row, now, self._max_catch_up)
-        except UnreachableError:
-            raise
+            with due.apart():
+                return _fire(due, row, _plan(due, row, now, self._max_catch_up))
+        except (UnreachableError, StatementError):
+            raise  # that is the server's trouble, not this row's: it is tried again
         except Exception as error:  # noqa: BLE001  (whatever is wrong with this row, the others go on)
             self._log.exception("schedule_parked", message=str(error), workflow=row["workflow"])
-            with apart(session):
-                park(session, row["workflow"], f"{type(error).__name__}: {error}")
+            with due.apart():
+                due.park(row["workflow"], f"{type(error).__name__}: {error}")
             return None
 
 
-def _plan(session: Session, row: Row, now: datetime, max_catch_up: int) -> _Plan:
+def _fire(due: DueSchedules, row: Row, plan: _Plan) -> _Fired:
+    runs = due.insert_runs(plan.runs)
+    skipped = [due.insert_skipped(run, row["root_task_name"]) for run in plan.skipped]
+    return _Fired(
+        runs=runs,
+        skipped=[announcement for announcement in skipped if announcement],
+        held=any(run.held for run in plan.runs),
+    )
+
+
+def _plan(due: DueSchedules, row: Row, now: datetime, max_catch_up: int) -> _Plan:
     schedule = schedule_of(row)
     rule = next_after(schedule, row["anchor"])
     first = row["next_fire_at"]
     if schedule.catch_up is CatchUp.ALL:
         first = newest_missed(first, now, rule, max_catch_up)
     ticks, following = due_ticks(first, now, rule, schedule.catch_up)
-    advance(session, row["workflow"], following)
+    due.advance(row["workflow"], following)
     runs = [_run(row, tick) for tick in ticks]
     if schedule.overlap is Overlap.ALLOW or not runs:
         return _Plan(runs=tuple(runs), skipped=())
-    return overlapping(runs, schedule, busy=active_runs(session, row["workflow"]) > 0)
+    return overlapping(runs, schedule, busy=due.active_runs(row["workflow"]) > 0)
 
 
 def overlapping(runs: Sequence[NewRun], schedule: Schedule, *, busy: bool) -> _Plan:

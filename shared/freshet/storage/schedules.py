@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from freshet.storage.database import Database, Row, Session, translated
+from freshet.storage.requests import Announcement, Asked, NewRun, active_runs, insert_runs, insert_skipped
 from freshet.storage.statements import statement
 
 
@@ -21,6 +22,41 @@ class Outlook:
 
     now: datetime
     next_fire_at: datetime | None
+
+
+class DueSchedules:
+    """A transaction that holds the locks of due schedules, and what the pass may write in it."""
+
+    def __init__(self, session: Session, rows: Sequence[Row]) -> None:
+        """`rows`: each with what a run of the workflow's newest version needs."""
+        self._session = session
+        self.rows = rows
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """A part of the transaction that can fail alone. Raises DataError, StatementError, UnreachableError."""
+        with translated(), self._session.transaction():
+            yield
+
+    def advance(self, workflow: str, next_fire_at: datetime) -> None:
+        """Write down the next tick."""
+        self._session.execute(statement("ScheduleAdvance"), {"workflow": workflow, "next_fire_at": next_fire_at})
+
+    def park(self, workflow: str, error: str) -> None:
+        """Set a schedule aside that can't be ticked, so that it stops no other."""
+        self._session.execute(statement("SchedulePark"), {"workflow": workflow, "error": error})
+
+    def active_runs(self, workflow: str) -> int:
+        """How many runs of the workflow are not final, held ones included."""
+        return active_runs(self._session, workflow)
+
+    def insert_runs(self, runs: Sequence[NewRun]) -> list[Asked]:
+        """The runs made or found, in the order given."""
+        return insert_runs(self._session, runs) if runs else []
+
+    def insert_skipped(self, run: NewRun, root_task_name: str | None) -> Announcement | None:
+        """A tick that the overlap policy let pass; None when it was known."""
+        return insert_skipped(self._session, run, root_task_name)
 
 
 class Schedules:
@@ -35,25 +71,8 @@ class Schedules:
         return Outlook(now=row["now"], next_fire_at=row["next_fire_at"])
 
     @contextmanager
-    def due(self, now: datetime, *, limit: int) -> Iterator[tuple[Session, Sequence[Row]]]:
-        """A transaction that holds the due schedules' locks, and their rows; those that others tick are left out."""
+    def due(self, now: datetime, *, limit: int) -> Iterator[DueSchedules]:
+        """The schedules that are due, locked until the end; those that others tick are left out."""
         with self._database.transaction() as session:
             rows = session.execute(statement("SchedulesDue"), {"now": now, "limit": limit}).fetchall()
-            yield session, rows
-
-
-def advance(session: Session, workflow: str, next_fire_at: datetime) -> None:
-    """Write down the next tick."""
-    session.execute(statement("ScheduleAdvance"), {"workflow": workflow, "next_fire_at": next_fire_at})
-
-
-def park(session: Session, workflow: str, error: str) -> None:
-    """Set a schedule aside that can't be ticked, so that it stops no other."""
-    session.execute(statement("SchedulePark"), {"workflow": workflow, "error": error})
-
-
-@contextmanager
-def apart(session: Session) -> Iterator[None]:
-    """A part of the transaction that can fail alone. Raises DataError, StatementError, UnreachableError."""
-    with translated(), session.transaction():
-        yield
+            yield DueSchedules(session, rows)
