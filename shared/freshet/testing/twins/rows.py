@@ -1,8 +1,8 @@
 """The rows of the twin's tables.
 
-Guarantees: immutable, so that a savepoint is a copy of dictionaries; named as the columns of `migrations/001_engine.sql`
-and in the types that Python has for them (ids of runs as text). What JSON they hold is never changed in place. Never: a
-rule; the checks of the tables stand in `checks`.
+Guarantees: immutable, so that a savepoint is a copy of dictionaries; named as the columns of migrations/001_engine.sql,
+in the types that Python has for them (ids of runs as text). What JSON they hold is never changed in place. Never: a
+rule of the engine; the checks of the tables stand in `checks`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-INDEX_BITS = 24
+from freshet.domain.model import INDEX_BITS
+
 INDEX_MASK = (1 << INDEX_BITS) - 1
 
 FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled", "expired"})
@@ -28,7 +29,7 @@ class Run(NamedTuple):
     group_id: str
     created_at: datetime
     origin: str | None = None
-    params: Mapping[str, Any] = {}  # noqa: RUF012  (never changed in place)
+    params: Mapping[str, Any] = {}  # never changed in place
     scheduled_for: datetime | None = None
     rerun_of: str | None = None
     rerun_tasks: tuple[str, ...] | None = None

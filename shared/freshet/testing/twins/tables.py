@@ -8,12 +8,13 @@ outside or from counting, so that a seed replays. Never: a decision, a wait, a c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from freshet.storage.database import DataError
 from freshet.testing.twins.rows import (
     Bundle,
     Effect,
@@ -28,7 +29,8 @@ from freshet.testing.twins.rows import (
     WorkItem,
 )
 
-Key = tuple[str, int]  # of an advisory lock: who locks, and what
+#: Of an advisory lock: `key` and one big number, or `partition` and which.
+LockKey = tuple[str, int]
 Saved = list[tuple[dict[Any, Any], dict[Any, Any]]]
 
 
@@ -61,7 +63,7 @@ class Tables:
         self.origins: dict[str, str] = self.table("run_origin")
         # Outside every transaction, as in Postgres.
         self.sessions: dict[int, str] = {}  # and whose they are
-        self.locks: dict[Key, int] = {}  # advisory locks and the sessions that hold them
+        self.locks: dict[LockKey, int] = {}  # advisory locks and the sessions that hold them
         self.run_locks: dict[str, int] = {}  # row locks on runs, by sessions
         self.in_transaction = False
 
@@ -123,7 +125,7 @@ class Tables:
         for session in list(self.sessions):
             self.close_session(session)
 
-    def try_lock(self, session: int, key: Key) -> bool:
+    def try_lock(self, session: int, key: LockKey) -> bool:
         """pg_try_advisory_lock: whether the session holds it now."""
         return self.locks.setdefault(key, session) == session
 
@@ -148,6 +150,24 @@ class Tables:
         key = self.next_id("outbox")
         self.outbox[key] = Outbox(key, run, body, self.clock())
         return key, body
+
+    def insert_task(self, task: TaskRun) -> TaskRun:
+        """A TaskRun under the next id. Raises DataError when it is there already."""
+        name = (task.run_id, task.task, task.index_path)
+        if name in self.task_named:
+            raise DataError('duplicate key value violates unique constraint "task_run_key"')
+        task = task._replace(id=self.next_id("task_run"))
+        self.task_runs[task.id] = task
+        self.task_named[name] = task.id
+        self.tasks_of[task.run_id] = (*self.tasks_of.get(task.run_id, ()), task.id)
+        return task
+
+    def insert_values(self, source: int, first: int, values: Iterable[Any]) -> None:
+        """Rows of a source from an index on. Raises DataError when one is there already."""
+        rows, more = self.values.get(source, {}), dict(enumerate(values, first))
+        if rows.keys() & more.keys():
+            raise DataError('duplicate key value violates unique constraint "value_pkey"')
+        self.values[source] = {**rows, **more}
 
     def record_effect(self, bundle: int, claim: UUID, value: Any) -> None:
         """What user code wrote."""

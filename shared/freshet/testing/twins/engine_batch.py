@@ -1,0 +1,147 @@
+"""One open transaction of a fold, over dictionaries.
+
+Guarantees: `take` locks its runs and skips those of others; then it lets others run once (`batch.locked`), and from
+there to the commit nobody else does. What was written since is taken back by `roll_back`. Never: a verb that lets
+others in while rows are half written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from freshet.domain.errors import UnreachableError
+from freshet.domain.model import INDEX_BITS
+from freshet.storage.engine_rows import Put, Taken, TaskRunRow
+from freshet.storage.engine_store import EngineBatch
+from freshet.testing.twins import ending, expansion, inbox
+from freshet.testing.twins.decision import put
+from freshet.testing.twins.passage import Passage
+from freshet.testing.twins.rows import TaskRun
+from freshet.testing.twins.tables import Saved, Tables
+from freshet.testing.twins.texts import copied, jsonb, time_text
+from freshet.testing.twins.values import item_value, task_in
+
+
+class EngineBatchTwin(EngineBatch):
+    """Takes, expands, puts."""
+
+    def __init__(self, tables: Tables, passage: Passage, session: int) -> None:
+        self._tables = tables
+        self._passage = passage
+        self._held = session
+        self._saved: Saved | None = None  # from the first write on
+
+    def take(self, partitions: Sequence[int], *, limit: int, runs: Sequence[str] | None = None) -> Taken | None:
+        """Lock runs, fold their reports, load what a decision needs; None when the inbox is empty."""
+        tables, now = self._tables, self._tables.clock()
+        found = inbox.read_inbox(tables, partitions, limit, runs)
+        if not (found.reports or found.requests):
+            return None
+        locked = self._lock(found.runs)
+        self._let_others_run()
+        requests = inbox.take_requests(self._written(), found.requests, locked)
+        folded = inbox.fold(tables, found.reports, locked, now)
+        cancelled = {run for run, kind in requests if kind == "cancel"}
+        nodes = inbox.nodes(tables, locked, folded.touched, cancelled)
+        return Taken(
+            now=time_text(now),
+            waited=found.waited(now),
+            requests=requests,
+            outcomes=folded.outcomes,
+            announced=folded.announced,
+            full=found.full,
+            runs=[inbox.run_row(tables.runs[run]) for run in sorted(locked)],
+            nodes=_rows(nodes),
+        )
+
+    def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
+        """Make pending TaskRuns."""
+        return _rows(expansion.open_scope(self._written(), rows))
+
+    def copy_tasks(self, run: str, old: str, again: Sequence[str]) -> list[TaskRunRow]:
+        """Copy what a rerun does not run again."""
+        return _rows(expansion.copy_tasks(self._written(), run, old, again, self._tables.clock()))
+
+    def open_elements(
+        self, task_run: int, *, first: int, count: int, tasks: Sequence[Mapping[str, Any]]
+    ) -> list[TaskRunRow]:
+        """Open elements of a nested map."""
+        return _rows(expansion.open_elements(self._written(), task_run, first, count, tasks))
+
+    def expand_result(
+        self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Make a map's width known from a task's result."""
+        return expansion.expand_result(
+            self._written(), task_run, run=run, task=task, index_path=index_path, fields=fields
+        )
+
+    def expand_value(self, task_run: int, value: Any) -> Mapping[str, Any]:
+        """The same from a value in hand."""
+        return expansion.expand_value(self._written(), task_run, jsonb(value))
+
+    def result_of(self, run: str, task: str, index_path: str) -> Any:
+        """A plain task's result, None when it has none."""
+        found = task_in(self._tables, run, task, index_path)
+        item = None if found is None or found.mapped else self._tables.items.get(found.owner << INDEX_BITS)
+        return None if item is None else copied(item.result)
+
+    def element_value(self, item: int) -> Any:
+        """The value of an element or an item."""
+        return copied(item_value(self._tables, item))
+
+    def cancel_bundles(self, run: str, *, spared: Sequence[str]) -> list[tuple[str | None, int]]:
+        """End all that a run has in flight but for the spared tasks."""
+        return ending.cancel(self._written(), run, spared)
+
+    def put(self, decision: Mapping[str, Sequence[Mapping[str, Any]]], *, now: str) -> Put:
+        """Write a decision."""
+        if not any(decision.values()):
+            return Put()
+        return put(self._written(), decision, datetime.fromisoformat(now), self._free)
+
+    # --- for the store -----------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """What was written stays; the locks are free. Raises UnreachableError when the session has been ended."""
+        if self._held not in self._tables.sessions:
+            self.roll_back()
+            raise UnreachableError("Postgres can't be reached: the server has ended this session.")
+        self._end()
+
+    def roll_back(self) -> None:
+        """What was written is gone; the locks are free."""
+        if self._saved is not None:
+            self._tables.restore(self._saved)
+        self._end()
+
+    def _written(self) -> Tables:
+        """The tables, about to be written: from here on nobody else is let in."""
+        if self._saved is None:
+            self._saved, self._tables.in_transaction = self._tables.savepoint(), True
+        return self._tables
+
+    def _end(self) -> None:
+        if self._saved is not None:
+            self._saved, self._tables.in_transaction = None, False
+        self._tables.close_session(self._held)
+
+    def _let_others_run(self) -> None:
+        """Nothing is written yet, so that what others write now is not taken back with what comes after."""
+        self._passage.enter("batch.locked")
+        if self._held not in self._tables.sessions:
+            raise UnreachableError("Postgres can't be reached: the server has ended this session.")
+
+    def _lock(self, runs: Iterable[str]) -> frozenset[str]:
+        locked = frozenset(run for run in runs if run in self._tables.runs and self._free(run))
+        self._tables.run_locks.update(dict.fromkeys(locked, self._held))
+        return locked
+
+    def _free(self, run: str) -> bool:
+        return self._tables.run_locks.get(run, self._held) == self._held
+
+
+def _rows(tasks: Iterable[TaskRun]) -> list[TaskRunRow]:
+    return [inbox.task_row(task) for task in tasks]
