@@ -7,9 +7,10 @@ is set aside and stops no other. Never: a wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 from freshet.domain.errors import UnreachableError
 from freshet.domain.model import CatchUp, Overlap, Schedule, Trigger
@@ -18,7 +19,7 @@ from freshet.runtime import log
 from freshet.scheduling.clockwork import newest_missed, next_after
 from freshet.storage.database import Row, StatementError
 from freshet.storage.definitions import schedule_of
-from freshet.storage.requests import Announcement, Asked, NewRun, Requests, schedule_origin
+from freshet.storage.requests import Announcement, Asked, NewRun, Requests, new_run_id, schedule_origin
 from freshet.storage.schedules import DueSchedules, Schedules
 
 #: Schedules that one transaction ticks.
@@ -60,9 +61,17 @@ class _Fired:
 class Ticker:
     """Ticks every due schedule once per pass."""
 
-    def __init__(self, *, schedules: Schedules, requests: Requests, max_catch_up: int = TICK_BOUND) -> None:
+    def __init__(
+        self,
+        *,
+        schedules: Schedules,
+        requests: Requests,
+        max_catch_up: int = TICK_BOUND,
+        new_id: Callable[[], UUID] = new_run_id,
+    ) -> None:
         """`max_catch_up`: of the ticks that `catch_up: all` makes up for, so many of the newest."""
         self._max_catch_up = max_catch_up
+        self._new_id = new_id
         self._requests = requests
         self._schedules = schedules
         self._log = log.logger()
@@ -99,7 +108,7 @@ class Ticker:
         """What the schedule's ticks made, with its next one written down; None when the schedule was set aside."""
         try:
             with due.apart():
-                return _fire(due, row, _plan(due, row, now, self._max_catch_up))
+                return _fire(due, row, self._plan(due, row, now))
         except (UnreachableError, StatementError):
             raise  # that is the server's trouble, not this row's: it is tried again
         except Exception as error:  # noqa: BLE001  (whatever is wrong with this row, the others go on)
@@ -107,6 +116,19 @@ class Ticker:
             with due.apart():
                 due.park(row["workflow"], f"{type(error).__name__}: {error}")
             return None
+
+    def _plan(self, due: DueSchedules, row: Row, now: datetime) -> _Plan:
+        schedule = schedule_of(row)
+        rule = next_after(schedule, row["anchor"])
+        first = row["next_fire_at"]
+        if schedule.catch_up is CatchUp.ALL:
+            first = newest_missed(first, now, rule, self._max_catch_up)
+        ticks, following = due_ticks(first, now, rule, schedule.catch_up)
+        due.advance(row["workflow"], following)
+        runs = [_run(row, tick, self._new_id()) for tick in ticks]
+        if schedule.overlap is Overlap.ALLOW or not runs:
+            return _Plan(runs=tuple(runs), skipped=())
+        return overlapping(runs, schedule, busy=due.active_runs(row["workflow"]) > 0)
 
 
 def _fire(due: DueSchedules, row: Row, plan: _Plan) -> _Fired:
@@ -117,20 +139,6 @@ def _fire(due: DueSchedules, row: Row, plan: _Plan) -> _Fired:
         skipped=[announcement for announcement in skipped if announcement],
         held=any(run.held for run in plan.runs),
     )
-
-
-def _plan(due: DueSchedules, row: Row, now: datetime, max_catch_up: int) -> _Plan:
-    schedule = schedule_of(row)
-    rule = next_after(schedule, row["anchor"])
-    first = row["next_fire_at"]
-    if schedule.catch_up is CatchUp.ALL:
-        first = newest_missed(first, now, rule, max_catch_up)
-    ticks, following = due_ticks(first, now, rule, schedule.catch_up)
-    due.advance(row["workflow"], following)
-    runs = [_run(row, tick) for tick in ticks]
-    if schedule.overlap is Overlap.ALLOW or not runs:
-        return _Plan(runs=tuple(runs), skipped=())
-    return overlapping(runs, schedule, busy=due.active_runs(row["workflow"]) > 0)
 
 
 def overlapping(runs: Sequence[NewRun], schedule: Schedule, *, busy: bool) -> _Plan:
@@ -145,8 +153,9 @@ def overlapping(runs: Sequence[NewRun], schedule: Schedule, *, busy: bool) -> _P
     return _Plan(runs=tuple(first), skipped=tuple(rest))
 
 
-def _run(row: Row, tick: datetime) -> NewRun:
+def _run(row: Row, tick: datetime, run_id: UUID) -> NewRun:
     return NewRun(
+        id=run_id,
         workflow=row["workflow"],
         version=row["version"],
         trigger=Trigger.SCHEDULE,

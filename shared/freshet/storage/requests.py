@@ -179,7 +179,7 @@ def insert_skipped(session: Session, run: NewRun, root_task_name: str | None) ->
         "params": Jsonb(dict(run.params)),
         "scheduled_for": run.scheduled_for,
         "priority": run.priority,
-        "traceparent": run.traceparent or _traceparent(run.id),
+        "traceparent": run.traceparent or traceparent_of(run.id),
         "root_task_name": root_task_name,
     }
     row = session.execute(statement("SkippedRunInsert"), parameters).fetchone()
@@ -230,10 +230,10 @@ def _row(run: NewRun) -> dict[str, Any]:
         "group_id": run.group_id or run.id,
         "priority": run.priority,
         "held": run.held,
-        "traceparent": run.traceparent or _traceparent(run.id),
+        "traceparent": run.traceparent or traceparent_of(run.id),
     }
 
 
-def _traceparent(run_id: uuid.UUID) -> str:
+def traceparent_of(run_id: uuid.UUID) -> str:
     """One trace per run, with the run's id as the trace's (https://www.w3.org/TR/trace-context/#traceparent-header)."""
     return f"00-{run_id.hex}-{run_id.hex[16:]}-01"

@@ -171,6 +171,14 @@ class RedisTwin:
         self._write((self.streams, key, replace(stream, entries=entries, last=entry)))
         return entry
 
+    def trim(self, key: str, newest: int) -> None:
+        """XTRIM with MAXLEN, taken exactly."""
+        stream = self.streams.get(key)
+        if stream is not None:
+            self._write(
+                (self.streams, key, replace(stream, entries=stream.entries[max(0, len(stream.entries) - newest) :]))
+            )
+
     def make_group(self, key: str, group: str) -> None:
         """XGROUP CREATE at 0 with MKSTREAM; nothing if it is there."""
         stream = self.streams.get(key, Stream())
