@@ -27,7 +27,7 @@ from freshet.engine.refill import Refill
 from freshet.engine.ring import Ring
 from freshet.engine.witness import Judge
 from freshet.recording import Measures, Recorder
-from freshet.runtime.clock import TurnedClock
+from freshet.runtime.clock import Clock, SystemClock, TurnedClock
 from freshet.storage.database import Database, Row
 from freshet.storage.definitions import Definition, Definitions
 from freshet.storage.engine_store import OPTIONS, EngineStore, PartitionLocks
@@ -123,9 +123,11 @@ class RecorderProcess:
 class Site:
     """One installation in a test's hands."""
 
-    def __init__(self, database_url: str, redis_url: str, *, queue_depth: int = 100) -> None:
+    def __init__(self, database_url: str, redis_url: str, *, queue_depth: int = 100, turned: bool = True) -> None:
+        """`turned`: time is what the test makes of it; else the machine's, for workers that are real processes."""
         self.database_url, self.redis_url, self._queue_depth = database_url, redis_url, queue_depth
-        self.clock, self.numbers = TurnedClock(1000.0), itertools.count()
+        self.clock: Clock = TurnedClock(1000.0) if turned else SystemClock()
+        self.numbers = itertools.count()
         self.database = Database(database_url, name="test", sessions=3)
         self.definitions, self.requests, self.reads = (
             Definitions(self.database),
@@ -142,7 +144,8 @@ class Site:
         self.works = True
         self.dispatcher = DispatcherProcess(self, queue_depth=queue_depth)
         self.recorder = RecorderProcess(self)
-        self.live(1)  # as if everybody had been here for a while
+        self.bus.fresh()  # as if everybody had been here for a while
+        self._settle()
 
     def close(self) -> None:
         self.dispatcher.die()
@@ -248,7 +251,12 @@ class Site:
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass for everybody, while nobody does anything."""
+        assert isinstance(self.clock, TurnedClock)
         self.clock.turn(seconds)
+        self.age(seconds)
+
+    def age(self, seconds: float) -> None:
+        """What the stores hold is older now."""
         with self.database.session() as session:
             session.execute(_AGE, {"by": seconds})  # type: ignore[arg-type]
         self._age_entries(seconds)

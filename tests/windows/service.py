@@ -1,0 +1,28 @@
+"""`python -m tests.windows.service POINT`: a worker as it is, which is killed where it first comes to the point.
+
+Production code can't be armed from outside; this entry point arms it, as tests do, and then runs the service's own main.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from freshet.runtime import fault
+from freshet_worker.main import main
+
+
+def run(point: str) -> int:
+    """The worker's exit code, should the point not be reached."""
+
+    def kill(reached: str) -> None:
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with fault.armed(kill):
+        return main([])
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1]))

@@ -1,0 +1,80 @@
+"""A worker that is killed around a job service's submit, or a watcher around its end: the container ran once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.emulator.server import EmulatorProcess, fresh
+from tests.windows.crash import window
+from tests.windows.site import Site
+from tests.windows.workers import Workers
+
+from freshet.execution.job_service import job_prefix
+from freshet.snowflake import JobServices
+
+pytestmark = [pytest.mark.xdist_group("windows")]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatorProcess]:
+    running = EmulatorProcess()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
+    found = emulator.services()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
+    site = Site(database, redis, turned=False)
+    site.works = False
+    workers = Workers(
+        site,
+        tmp_path,
+        FRESHET_SNOWFLAKE_ACCOUNT="local",
+        FRESHET_SNOWFLAKE_HOST="127.0.0.1",
+        FRESHET_SNOWFLAKE_PORT=str(emulator.port),
+        FRESHET_SNOWFLAKE_PROTOCOL="http",
+        FRESHET_SNOWFLAKE_USER="freshet",
+        FRESHET_SNOWFLAKE_PASSWORD="freshet",
+        FRESHET_SNOWFLAKE_DATABASE="FRESHET",
+        FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
+        FRESHET_JOB_POLL="0.2",
+    )
+    yield workers
+    workers.close()
+    site.close()
+
+
+@window("job.named", "job.submitted", "watch.judged", "watch.ended")
+@pytest.mark.parametrize("point", ["job.named", "job.submitted", "watch.judged", "watch.ended"])
+def test_a_job_service_is_launched_once_whoever_dies_around_it(
+    workers: Workers, services: JobServices, point: str
+) -> None:
+    site, launches = workers.site, workers.directory / "launches"
+    pool = fresh("POOL")
+    services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
+    script = f"echo launched >> {launches}; echo '{{\"rows\": 7}}'"
+    container: dict[str, Any] = {"image": "/db/s/shell:1", "compute_pool": pool, "command": ["sh", "-c", script]}
+    site.apply({"name": "jobs", "tasks": {"job": {"job_service": container}}})
+    run = site.start("jobs")
+    workers.until_killed(workers.start("tests.windows.service", point))
+    workers.start()
+    found = workers.until_recorded(run)
+    assert found["state"] == "succeeded", found
+    assert found["tasks"]["job"]["result"] == {"rows": 7}
+    assert found["tasks"]["job"]["attempts"] == 1
+    assert launches.read_text().splitlines() == ["launched"]
+    prefix = job_prefix(site.workers.installation())
+    workers.until(lambda: services.list_jobs(prefix) == [])  # dropped, or reaped by the next watcher
+    assert site.sql("select id from engine.bundle union all select id from engine.report") == []
+    assert site.one("select count(*) from log.jobs_run_stats") == 1
+    site.assert_recorded_once(run)
