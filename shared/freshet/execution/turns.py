@@ -124,7 +124,7 @@ class Bench:
         except TransactionEndedError:
             return _ended_transaction()
         except FinishRefusedError as error:
-            _print_trace(error)
+            self._complain(error)
             return failed(error.message, type=type(error).__name__)
         except UnreachableError:
             # Committed or not: the supervisor asks the bundle's row before it believes this.
@@ -132,10 +132,14 @@ class Bench:
         return None
 
     def _failure(self, error: BaseException) -> Outcome:
-        _print_trace(error)
+        self._complain(error)
         if self._session.lost or isinstance(error, UnreachableError):
             return _server_lost()
         return raised(error)
+
+    def _complain(self, error: BaseException) -> None:
+        """All of it into the attempt's log; the report has a shortened one."""
+        sys.stderr.write("".join(traceback.format_exception(error)))
 
     def _executor(self, kind: str, spec: Mapping[str, Any]) -> Executor:
         if kind == "sql":
@@ -235,6 +239,3 @@ def _server_lost() -> Outcome:
     return failed("Postgres went away while the item ran.", kind="lost", status="lost")
 
 
-def _print_trace(error: BaseException) -> None:
-    """All of it into the attempt's log; the report has a shortened one."""
-    sys.stderr.write("".join(traceback.format_exception(error)))
