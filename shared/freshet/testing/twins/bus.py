@@ -25,7 +25,7 @@ GRACE = 60
 class BusTwin(Bus):
     """One service's end of the pipes."""
 
-    def __init__(self, redis: RedisTwin, *, passage: Passage = open_passage, kept: int = FACTS_KEPT) -> None:
+    def __init__(self, redis: RedisTwin, passage: Passage = open_passage, *, kept: int = FACTS_KEPT) -> None:
         """`kept`: entries of the stream of facts."""
         self._redis = redis
         self._passage = passage
@@ -161,7 +161,7 @@ class BusTwin(Bus):
 class FactReaderTwin(FactReader):
     """One consumer of one group."""
 
-    def __init__(self, redis: RedisTwin, *, group: str, consumer: str, passage: Passage = open_passage) -> None:
+    def __init__(self, redis: RedisTwin, passage: Passage = open_passage, *, group: str, consumer: str) -> None:
         self._redis = redis
         self._passage = passage
         self._group = group
@@ -204,12 +204,12 @@ class QueueWorkerTwin(QueueWorker):
     def __init__(
         self,
         redis: RedisTwin,
+        passage: Passage = open_passage,
         *,
         name: str,
         queues: Sequence[str],
         stop: Callable[[int], None],
         shutdown: Callable[[], None] = lambda: None,
-        passage: Passage = open_passage,
     ) -> None:
         """`stop` and `shutdown` are called while another's verb runs, as by a thread that listens."""
         self._redis = redis

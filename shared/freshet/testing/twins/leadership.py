@@ -14,7 +14,7 @@ from freshet.testing.twins.tables import Tables
 class LeadershipTwin(Leadership):
     """One candidate."""
 
-    def __init__(self, tables: Tables, key: int, *, owner: str, passage: Passage = open_passage) -> None:
+    def __init__(self, tables: Tables, key: int, passage: Passage = open_passage, *, owner: str) -> None:
         """`owner`: the process, as `Tables.end_session` names it."""
         self._tables = tables
         self._lock = ("leadership", key)

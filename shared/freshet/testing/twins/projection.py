@@ -39,6 +39,20 @@ class Fact:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One item of a fact."""
+
+    fact: Fact
+    mapped: bool
+    claimed: datetime | None
+    queued: datetime | None
+    index: int | None
+    attempt: int | None
+    seconds: float | None
+    error: Any
+
+
 @dataclass(kw_only=True, slots=True)
 class Projected:
     """What outbox rows become."""
@@ -58,9 +72,9 @@ class Projected:
             self.events.append(_event(row, position, fact))
             self.facts += 1
             if fact.noun == "item":
-                entries = _entries(fact)
-                self.items += len(entries)
-                self.attempts += (_attempt(fact, entry) for entry in entries if _left_an_attempt(fact, entry))
+                items = _items(fact)
+                self.items += len(items)
+                self.attempts += (_attempt(item) for item in items if _left_an_attempt(item))
             elif fact.noun == "task" and fact.state in ENDED:
                 self.tasks.append(_task(fact))
             elif fact.noun == "run":
@@ -86,7 +100,7 @@ def _event(row: Outbox, position: int, fact: Fact) -> LogEvent:
         outbox_id=row.id,
         position=position,
         id="/".join(str(part) for part in _key(fact) if part is not None),
-        type=fact.body["type"],
+        type=str(fact.body["type"]),
         run_id=fact.run_id,
         at=fact.at,
         body=dict(fact.body),
@@ -104,37 +118,52 @@ def _key(fact: Fact) -> tuple[object, ...]:
     return fact.run_id, body.get("task"), body.get("index_path") or "", *first, body.get("claim"), fact.state
 
 
-def _entries(fact: Fact) -> list[tuple[int | None, int | None, float | None, Any]]:
-    items = fact.body.get("items")
+def _items(fact: Fact) -> list[Item]:
+    items = fact.body.get("items", [])
     if not isinstance(items, list):
-        raise DataError("cannot extract elements from an object")
+        raise DataError("cannot extract elements from a scalar or an object")
+    mapped = _bool(fact.body.get("mapped"))
+    claimed, queued = _time(fact.body.get("claimed_at")), _time(fact.body.get("queued_at"))
     padded = ((*entry, None, None, None, None)[:4] for entry in items)
-    return [(_int(index), _int(attempt), _float(seconds), error) for index, attempt, seconds, error in padded]
+    return [
+        Item(
+            fact=fact,
+            mapped=mapped,
+            claimed=claimed,
+            queued=queued,
+            index=_int(index),
+            attempt=_int(attempt),
+            seconds=_float(seconds),
+            error=error,
+        )
+        for index, attempt, seconds, error in padded
+    ]
 
 
-def _left_an_attempt(fact: Fact, entry: tuple[Any, ...]) -> bool:
-    if fact.state in STOPPED:
-        return any(value is not None for value in (fact.body.get("worker"), fact.body.get("claimed_at"), entry[2]))
-    return fact.state in TRIED
+def _left_an_attempt(item: Item) -> bool:
+    state = item.fact.state
+    if state in STOPPED:
+        return any(value is not None for value in (item.fact.body.get("worker"), item.claimed, item.seconds))
+    return state in TRIED
 
 
-def _attempt(fact: Fact, entry: tuple[int | None, int | None, float | None, Any]) -> LogAttempt:
-    body, (index, attempt, seconds, error) = fact.body, entry
-    path, mapped = _bounded(body, "index_path"), bool(body.get("mapped"))
-    claimed, queued = _time(body.get("claimed_at")), _time(body.get("queued_at"))
+def _attempt(item: Item) -> LogAttempt:
+    fact, body = item.fact, item.fact.body
+    path, claimed, queued = _bounded(body, "index_path"), item.claimed, item.queued
+    seconds, error = item.seconds, item.error
     return LogAttempt(
         run_id=_present(fact.run_id),
         workflow=_required(body, "workflow", 1 << 20),
         task=_required(body, "task"),
         index_path=path,
-        item=path if not mapped else f"{path}.{index}".removeprefix("."),
-        mapped=mapped,
+        item=path if not item.mapped else f"{path}.{_present(item.index)}".removeprefix("."),
+        mapped=item.mapped,
         kind=_required(body, "kind"),
-        attempt=_present(attempt),
+        attempt=_present(item.attempt),
         state="failed" if fact.state == "retrying" else fact.state,
         final=fact.state != "retrying",
-        worker=body.get("worker"),
-        claim=body.get("claim"),
+        worker=_text(body.get("worker")),
+        claim=_text(body.get("claim")),
         started_at=claimed or (None if seconds is None else fact.at - timedelta(seconds=seconds)),
         finished_at=fact.at,
         duration_s=seconds,
@@ -177,15 +206,15 @@ def _run(fact: Fact) -> LogRun:
         rerun_of=_uuid(body.get("rerun_of")),
         workflow=_required(body, "workflow", 1 << 20),
         version=_int(body.get("version")),
-        root_task_name=body.get("root_task_name"),
-        trigger=body.get("trigger"),
+        root_task_name=_text(body.get("root_task_name")),
+        trigger=_text(body.get("trigger")),
         state=fact.state,
         scheduled_for=_time(body.get("scheduled_for")),
         started_at=_time(body.get("started_at")),
         finished_at=(_time(body.get("finished_at")) or fact.at) if fact.state in ENDED else None,
         error_class=_inside(body.get("error"), "class"),
         error=_message(body.get("error")),
-        traceparent=body.get("traceparent"),
+        traceparent=_text(body.get("traceparent")),
         at=fact.at,
     )
 
@@ -219,7 +248,7 @@ def _present(value: Any) -> Any:
 
 
 def _required(body: Body, name: str, longest: int = 1024) -> str:
-    text: str = _present(body.get(name))
+    text: str = _present(_text(body.get(name)))
     if len(text.encode()) > longest:
         raise DataError(f"new row violates check constraint {name}_check")
     return text
@@ -227,6 +256,12 @@ def _required(body: Body, name: str, longest: int = 1024) -> str:
 
 def _bounded(body: Body, name: str) -> str:
     return "" if body.get(name) is None else _required(body, name, 512)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool | None):
+        raise DataError(f"invalid input syntax for type boolean: {value!r}")
+    return bool(value)
 
 
 def _int(value: Any) -> int | None:
@@ -260,7 +295,7 @@ def _time(value: Any) -> datetime | None:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"invalid input syntax for type timestamp with time zone: {value!r}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _inside(error: Any, name: str) -> str | None:

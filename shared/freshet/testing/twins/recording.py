@@ -63,7 +63,7 @@ class Log:
 class RecordingTwin(Recording):
     """The outbox and the log."""
 
-    def __init__(self, tables: Tables, *, passage: Passage = open_passage) -> None:
+    def __init__(self, tables: Tables, passage: Passage = open_passage) -> None:
         self._tables = tables
         self._passage = passage
         self._log = Log(tables)

@@ -39,7 +39,7 @@ def schedules_of(tables: Tables) -> dict[str, ScheduleRow]:
 class SchedulesTwin(Schedules):
     """The scheduler's rows."""
 
-    def __init__(self, tables: Tables, *, passage: Passage = open_passage) -> None:
+    def __init__(self, tables: Tables, passage: Passage = open_passage) -> None:
         self._tables = tables
         self._passage = passage
 
