@@ -107,7 +107,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
                 "checks": [asdict(check) for check in checks],
                 "plan": [asdict(fault) for fault in faults],
             }
-            if report["verdict"] != "held":
+            if given.logs or report["verdict"] != "held":
                 report["logs"] = str(_kept(made, given.report))
             return report
         except BaseException:
@@ -195,6 +195,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the sequence of faults is a function of it")
     parser.add_argument("--items", type=int, help="items to be passed in that time; 60 per second without it")
     parser.add_argument("--lease", type=float, help="seconds; 60 in runs of 10 minutes and more, else 15")
+    parser.add_argument("--logs", action="store_true", help="keep the logs beside the report, broken or not")
     parser.add_argument("--report", type=Path, required=True, metavar="FILE", help="where the JSON report goes")
     return parser.parse_args(argv)
 

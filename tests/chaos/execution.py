@@ -18,7 +18,7 @@ from tests.chaos.installation import Installation
 from tests.chaos.plan import Fault, Kind
 
 #: Seconds between the cut and the restart that happens behind its back.
-BEHIND = 2.0
+BEHIND = 0.3
 
 Act = Callable[[], object]
 

@@ -176,7 +176,11 @@ def _services(made: Installation, names: Sequence[str], settings: Mapping[str, s
     port = free_port()
     for name in names:
         line = made.lines.get(name)
-        env = {**_common(made, line), **_own(made, name.partition("-")[0], port, behind=line is not None), **settings}
+        env = {
+            **_common(made, line),
+            **_own(made, name.partition("-")[0], port, jobless=line is not None or "emulator" not in names),
+            **settings,
+        }
         yield Service(name=name, env=env, logs=made.logs, prefix=line.prefix if line else ())
 
 
@@ -192,7 +196,7 @@ def _common(made: Installation, line: Line | None) -> dict[str, str]:
     }
 
 
-def _own(made: Installation, word: str, port: int, *, behind: bool) -> dict[str, str]:
+def _own(made: Installation, word: str, port: int, *, jobless: bool) -> dict[str, str]:
     """What a service of its sort needs besides. A worker behind a line sees no emulator, and serves no jobs."""
     host, api_port = made.url.removeprefix("http://").split(":")
     snowflake = {
@@ -211,7 +215,7 @@ def _own(made: Installation, word: str, port: int, *, behind: bool) -> dict[str,
             return {"FRESHET_HOST": host, "FRESHET_PORT": api_port, "FRESHET_TOKEN": made.token}
         case "worker":
             env = {"FRESHET_PROCESSES": "tests.chaos.processes", "FRESHET_DRAIN_GRACE": "5"}
-            return env if behind else {**env, **snowflake}
+            return env if jobless else {**env, **snowflake}
         case "emulator":
             return {
                 "FRESHET_EMULATOR_HOST": LOCAL,

@@ -42,10 +42,10 @@ def row(payload: int, context: Any) -> int:
 
 @process("chaos_slow_row", version="1.0.0")
 def slow_row(payload: int, context: Any) -> int:
-    """An item that takes a while, before and after its effect."""
+    """An item that takes a while, before its effect and while Postgres works."""
     time.sleep(0.02)
     _leave(context, payload)
-    time.sleep(0.02)
+    context.connection.execute("select pg_sleep(0.05)")
     return payload
 
 
@@ -84,6 +84,7 @@ def broken(payload: int, context: Any) -> int:
 
 
 @process("chaos_hold", version="1.0.0")
-def hold(payload: Any, context: Any) -> None:
-    """Holds its worker's claim for as long as the run says."""
-    time.sleep(float(context.params["seconds"]))
+def hold(payload: int, context: Any) -> None:
+    """The first items take no time, so that bundles grow; the others hold their worker's claim."""
+    if payload >= int(context.params["quick"]):
+        time.sleep(float(context.params["seconds"]))

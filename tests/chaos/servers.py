@@ -71,6 +71,11 @@ class Postgres:
                 os.kill(self._child.pid, signal.SIGQUIT if immediate else signal.SIGINT)
 
     @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return None if self._child is None or self.ended else self._child.pid
+
+    @property
     def ended(self) -> bool:
         """Whether it has to be started."""
         return self._child is None or self._child.exit_code() is not None
@@ -123,6 +128,11 @@ class Redis:
         """FLUSHALL; nothing happens while it is away."""
         with suppress(redis.RedisError), redis.Redis(port=self.port, socket_timeout=2.0) as client:
             client.flushall()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return None if self._child is None or self.ended else self._child.pid
 
     @property
     def ended(self) -> bool:
