@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-
 from tests.chaos import checker, history, plan
 from tests.chaos.execution import Execution
 from tests.chaos.installation import POOL, Installation, NotReadyError, installation
@@ -57,64 +56,76 @@ def main(argv: Sequence[str]) -> int:
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """One run; its report."""
-    length = given.minutes * 60.0
     lease = given.lease or (LEASE if given.minutes >= LONG_RUN else SHORT_LEASE)
-    settings = {"FRESHET_LEASE": str(lease)}
-    began = time.monotonic()
-    with installation(names=SERVICES, behind_lines=plan.CUT_OFF, settings=settings) as made:
-        made.look_after()
-        made.start()
-        driver = Driver(
-            url=made.url,
-            token=made.token,
-            database_url=made.postgres.url(),
-            seed=given.seed,
-            items=given.items or int(PACE * length),
-            seconds=length,
-        )
-        progress, execution = Progress(made.postgres.url()), Execution(made)
-        faults = plan.plan(given.seed, length=length, lease=lease, disk=made.disk is not None)
-        print(f"{len(faults)} faults within {length:.0f} s; logs in {made.logs}", flush=True)
+    with installation(names=SERVICES, behind_lines=plan.CUT_OFF, settings={"FRESHET_LEASE": str(lease)}) as made:
         try:
-            driver.apply(documents(made.effects, POOL))
-            started = time.monotonic()
-            driver.begin()
-            progress.begin()
-            execution.run(faults, length)
-            settled = _settle(made, driver)
-            progress.end()
-            found = history.read(made.postgres.url(), made.effects, driver.asked, tick_s=TICK)
-            checks = checker.check(found)
-            report = {
-                "seed": given.seed,
-                "minutes": given.minutes,
-                "lease_s": lease,
-                "verdict": "broken" if any(check.breaks for check in checks) else "held",
-                "seconds": {
-                    "start": round(started - began, 1),
-                    "faults": length,
-                    "until all had ended": settled,
-                    "in all": round(time.monotonic() - began, 1),
-                },
-                "cut by": next(iter(made.lines.values())).method,
-                "left out": [] if made.disk else ["disk full: a small disk can only be mounted by root"],
-                "faults": plan.counts([fault for _, fault in execution.struck]),
-                "faults that met nobody": dict(execution.missed),
-                "started again": {**made.fleet.ends(), **made.restarts},
-                "requests repeated": driver.repeated,
-                "volume": _volume(found),
-                "seconds from a blow to the next effect": progress.recoveries(execution.struck),
-                "checks": [asdict(check) for check in checks],
-                "plan": [asdict(fault) for fault in faults],
-            }
-            if given.logs or report["verdict"] != "held":
-                report["logs"] = str(_kept(made, given.report))
-            return report
+            report = _hit(made, given, lease)
         except BaseException:
             print(f"Logs are kept in {_kept(made, given.report)}", flush=True)
             raise
-        finally:
-            driver.close()
+        if given.logs or report["verdict"] != "held":
+            report["logs"] = str(_kept(made, given.report))
+        return report
+
+
+def _hit(made: Installation, given: argparse.Namespace, lease: float) -> dict[str, Any]:
+    """Start all, let the faults fall, and see what it has come to."""
+    length = given.minutes * 60.0
+    began = time.monotonic()
+    made.look_after()
+    made.start()
+    items = given.items or int(PACE * length)
+    driver, progress = _driver(made, given.seed, items, length), Progress(made.postgres.url())
+    execution = Execution(made)
+    faults = plan.plan(given.seed, length=length, lease=lease, disk=made.disk is not None)
+    print(f"{len(faults)} faults within {length:.0f} s; logs in {made.logs}", flush=True)
+    try:
+        driver.apply(documents(made.effects, POOL))
+        started = time.monotonic()
+        driver.begin()
+        progress.begin()
+        execution.run(faults, length)
+        settled = _settle(made, driver)
+    finally:
+        progress.end()
+        driver.close()
+    found = history.read(made.postgres.url(), made.effects, driver.asked, tick_s=TICK)
+    checks = checker.check(found)
+    held = settled is not None and not any(check.breaks for check in checks)
+    return {
+        "seed": given.seed,
+        "minutes": given.minutes,
+        "lease_s": lease,
+        "verdict": "held" if held else "broken",
+        "seconds": {
+            "start": round(started - began, 1),
+            "faults": length,
+            "until all had ended": settled,
+            "in all": round(time.monotonic() - began, 1),
+        },
+        "requests repeated": driver.repeated,
+        **_struck(made, execution),
+        "volume": _volume(found),
+        "seconds from a blow to the next effect": progress.recoveries(execution.struck),
+        "checks": [asdict(check) for check in checks],
+        "plan": [asdict(fault) for fault in faults],
+    }
+
+
+def _driver(made: Installation, seed: int, items: int, seconds: float) -> Driver:
+    url, database_url = made.url, made.postgres.url()
+    return Driver(url=url, token=made.token, database_url=database_url, seed=seed, items=items, seconds=seconds)
+
+
+def _struck(made: Installation, execution: Execution) -> dict[str, Any]:
+    """What fell on whom, and by which means."""
+    return {
+        "cut by": next(iter(made.lines.values())).method,
+        "left out": [] if made.disk else ["disk full: a small disk can only be mounted by root"],
+        "faults": plan.counts([fault for _, fault in execution.struck]),
+        "faults that met nobody": dict(execution.missed),
+        "started again": {**made.fleet.ends(), **made.restarts},
+    }
 
 
 def _settle(made: Installation, driver: Driver) -> float | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from itertools import pairwise
 
 from tests.chaos.history import INDEX, Effect, History, Item, LoggedAttempt, Run, TaskRun, WorkerTime
 
@@ -291,7 +292,7 @@ def one_run_per_tick(reading: Reading) -> tuple[int, Iterator[str]]:
 
     def breaks() -> Iterator[str]:
         yield from (f"tick {tick} has {n} runs" for tick, n in ticks.items() if n > 1)
-        for earlier, later in zip(moments, moments[1:], strict=False):
+        for earlier, later in pairwise(moments):
             if later - earlier != step:
                 yield f"between the ticks {earlier} and {later} there are {later - earlier} instead of {step}"
 
@@ -316,7 +317,7 @@ def _gaps(worker: str, rows: Sequence[WorkerTime]) -> Iterator[str]:
     for each in rows:
         if abs(each.busy_s + each.idle_s - each.wall_s) > TOLERANCE * each.wall_s:
             yield f"worker {worker}: busy {each.busy_s:.2f} + idle {each.idle_s:.2f} is not wall {each.wall_s:.2f}"
-    for earlier, later in zip(rows, rows[1:], strict=False):
+    for earlier, later in pairwise(rows):
         if later.busy_s < earlier.busy_s or later.idle_s < earlier.idle_s:
             yield f"worker {worker}: a total fell from {earlier} to {later}"
     if len(rows) > 1:

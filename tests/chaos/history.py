@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
-
 from tests.chaos.workload import Asked
 
 INDEX = (1 << 24) - 1

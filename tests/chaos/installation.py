@@ -18,14 +18,14 @@ from pathlib import Path
 
 import httpx
 import psycopg
-
-from freshet.storage import migrate
 from tests.chaos import disk, network
 from tests.chaos.disk import SmallDisk
 from tests.chaos.fleet import ROOT, Fleet, Service
 from tests.chaos.network import Line, Namespace, Proxy
 from tests.chaos.processes import EFFECTS
 from tests.chaos.servers import LOCAL, Postgres, Redis, free_port
+
+from freshet.storage import migrate
 
 #: Seconds for servers and services to come up on a busy machine.
 START = 90.0

@@ -27,11 +27,11 @@ from typing import Any
 
 import httpx
 import psycopg
-
-from freshet.runtime.child import Child, Command
 from tests.chaos.fleet import Service, descendants
 from tests.chaos.installation import Installation, NotReadyError, installation
 from tests.chaos.progress import distribution
+
+from freshet.runtime.child import Child, Command
 
 Json = dict[str, Any]
 

@@ -92,28 +92,37 @@ def _deck(draw: random.Random, *, first: bool, disk: bool) -> list[Kind]:
     return deck + [kind for kind in long if first or draw.random() < 0.15]
 
 
+#: Whom a kind of fault meets, and the shortest and longest time it takes: in seconds, or in leases.
+_TARGETS: dict[Kind, Sequence[str]] = {
+    Kind.KILL: KILLED,
+    Kind.STOP_SUPERVISOR: WORKERS,
+    Kind.STOP_WORKER: WORKERS,
+    Kind.STOP_WORKER_LONG: WORKERS,
+    Kind.STOP_DISPATCHER: DISPATCHERS,
+    Kind.STOP_DISPATCHER_LONG: DISPATCHERS,
+    Kind.CUT: CUT_OFF,
+    Kind.CUT_IN_RESTART: CUT_OFF,
+}
+_SECONDS = {
+    Kind.REDIS_KEPT: (0.2, 3.0),
+    Kind.REDIS_LOST: (0.2, 3.0),
+    Kind.DISK_FULL: (1.0, 4.0),
+    Kind.CUT: (1.0, 20.0),
+    Kind.CUT_IN_RESTART: (6.0, 15.0),
+}
+_LEASES = {
+    Kind.STOP_SUPERVISOR: (0.03, 0.8),
+    Kind.STOP_WORKER: (0.03, 0.8),
+    Kind.STOP_DISPATCHER: (0.03, 0.8),
+    Kind.STOP_WORKER_LONG: (1.2, 1.3),
+    Kind.STOP_DISPATCHER_LONG: (1.2, 1.3),
+}
+
+
 def _fault(draw: random.Random, kind: Kind, at: float, lease: float) -> Fault:
-    target, seconds = "", 0.0
-    match kind:
-        case Kind.KILL:
-            target = draw.choice(KILLED)
-        case Kind.REDIS_KEPT | Kind.REDIS_LOST:
-            seconds = draw.uniform(0.2, 3.0)
-        case Kind.STOP_SUPERVISOR | Kind.STOP_WORKER:
-            target, seconds = draw.choice(WORKERS), draw.uniform(0.5, 0.8 * lease)
-        case Kind.STOP_WORKER_LONG:
-            target, seconds = draw.choice(WORKERS), 1.25 * lease
-        case Kind.STOP_DISPATCHER:
-            target, seconds = draw.choice(DISPATCHERS), draw.uniform(0.5, 0.8 * lease)
-        case Kind.STOP_DISPATCHER_LONG:
-            target, seconds = draw.choice(DISPATCHERS), 1.25 * lease
-        case Kind.DISK_FULL:
-            seconds = draw.uniform(1.0, 4.0)
-        case Kind.CUT:
-            target, seconds = draw.choice(CUT_OFF), draw.uniform(1.0, 20.0)
-        case Kind.CUT_IN_RESTART:
-            target, seconds = draw.choice(CUT_OFF), draw.uniform(6.0, 15.0)
-    return Fault(at=round(at, 3), kind=kind, target=target, seconds=round(seconds, 3))
+    targets = _TARGETS.get(kind, ("",))
+    seconds = draw.uniform(*_SECONDS.get(kind, (0.0, 0.0))) + lease * draw.uniform(*_LEASES.get(kind, (0.0, 0.0)))
+    return Fault(at=round(at, 3), kind=kind, target=draw.choice(targets), seconds=round(seconds, 3))
 
 
 def _restarts(draw: random.Random, length: float) -> Iterator[Fault]:

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import psycopg
-
 from tests.chaos.plan import Fault
 
 EVERY = 0.25  # seconds between two looks
@@ -34,7 +33,8 @@ class Progress:
     def end(self) -> None:
         """Look no more."""
         self._stop.set()
-        self._thread.join(10.0)
+        if self._thread.is_alive():
+            self._thread.join(10.0)
 
     def recoveries(self, struck: Iterable[tuple[float, Fault]]) -> dict[str, dict[str, float]]:
         """For each kind of blow: seconds until the next effect was committed."""
