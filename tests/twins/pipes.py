@@ -24,6 +24,7 @@ class Pipes(Protocol):
     def flush(self) -> None: ...
     def elapse(self, seconds: float) -> None: ...
     def trim(self, newest: int) -> None: ...
+    def pending(self) -> int: ...
     def push_foreign(self, queue: str, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -54,6 +55,10 @@ class TwinPipes:
 
     def trim(self, newest: int) -> None:
         self.server.trim(FACTS, newest)
+
+    def pending(self) -> int:
+        group = self.server.group(FACTS, GROUP)
+        return len(group.pending) if group else 0
 
     def push_foreign(self, queue: str, text: str) -> None:
         self.server.push(queue_key(queue), text)
@@ -102,6 +107,9 @@ class RealPipes:
 
     def trim(self, newest: int) -> None:
         self.client.xtrim(FACTS, maxlen=newest, approximate=False)
+
+    def pending(self) -> int:
+        return int(self.client.xpending(FACTS, GROUP)["pending"])
 
     def push_foreign(self, queue: str, text: str) -> None:
         self.client.rpush(queue_key(queue), text)

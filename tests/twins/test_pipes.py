@@ -194,6 +194,17 @@ def test_what_the_cap_cut_off_does_not_come_again(pipes: Pipes, bus: Bus, reader
     assert [reader.take_over(), told(reader)] == [[], []]
 
 
+def test_what_the_cap_cut_off_is_dropped_however_young_and_counts(pipes: Pipes, bus: Bus, reader: FactReader) -> None:
+    bus.announce((k, b"[]") for k in range(4))
+    facts = reader.read(seconds=SOON)
+    pipes.trim(1)
+    assert pipes.pending() == 4
+    assert reader.take_over(count=2) == []
+    assert pipes.pending() == 2
+    pipes.elapse(10)
+    assert [fact.outbox_id for fact in reader.take_over(count=2)] == [facts[-1].outbox_id]
+
+
 def test_acknowledging_after_a_flush_is_harmless(pipes: Pipes, bus: Bus, reader: FactReader) -> None:
     bus.announce([(1, b"[]")])
     facts = reader.read(seconds=SOON)

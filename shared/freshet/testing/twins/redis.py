@@ -49,7 +49,6 @@ class Stream:
     """A capped stream."""
 
     entries: tuple[Entry, ...] = ()
-    last: StreamId = ZERO
     groups: Mapping[str, Group] = field(default_factory=dict)
 
     def after(self, entry: StreamId, count: int) -> tuple[Entry, ...]:
@@ -71,6 +70,8 @@ class RedisTwin:
         self._expiries: dict[str, float] = {}
         self._subscribers: dict[str, list[Listener]] = {}
         self._journal: deque[list[_Undo]] = deque(maxlen=remembered)
+        # Over a flush and a restart too: the real one's ids are times, and those have passed.
+        self._last = ZERO
 
     def check(self) -> None:
         """Raises UnreachableError while the server is down."""
@@ -165,10 +166,8 @@ class RedisTwin:
     def add(self, key: str, outbox_id: int, body: bytes, *, newest: int) -> StreamId:
         """XADD with MAXLEN, taken exactly; the entry's id."""
         stream = self.streams.get(key, Stream())
-        now = (int(self.clock() * 1000), 0)
-        entry = max(now, (stream.last[0], stream.last[1] + 1))
-        entries = (*stream.entries, (entry, outbox_id, body))[-newest:]
-        self._write((self.streams, key, replace(stream, entries=entries, last=entry)))
+        self._last = entry = max((int(self.clock() * 1000), 0), (self._last[0], self._last[1] + 1))
+        self._write((self.streams, key, replace(stream, entries=(*stream.entries, (entry, outbox_id, body))[-newest:])))
         return entry
 
     def trim(self, key: str, newest: int) -> None:
