@@ -25,6 +25,7 @@ from freshet.execution.payload import Preparation, Prepared, spec_of
 from freshet.execution.signals import Signals
 from freshet.runtime import fault, log
 from freshet.runtime.service import backoff
+from freshet.storage.database import StatementError
 from freshet.storage.worker_store import LogPart, WorkerStore
 
 #: Outcomes are committed after so many seconds or bytes, although the bundle goes on.
@@ -139,6 +140,7 @@ class BundleRun:
                     **{name: run[name] for name in ("workflow", "params", "scheduled_for")},
                 },
                 "first": position,
+                "done": self._ledger.done,
                 "items": [item.message() for item in self._items[position:end]],
             }
         )
@@ -286,7 +288,7 @@ class BundleRun:
     def _is_lost(self) -> bool:
         try:
             return not self._ledger.holds()
-        except UnreachableError:
+        except (UnreachableError, StatementError):
             return False  # the report will find out
 
     def _heed_drain(self, now: float) -> None:
@@ -316,12 +318,12 @@ class BundleRun:
             self._report()
 
     def _report(self) -> bool:
-        """Commit what is known; False when Postgres can't be reached, and then it is tried again later."""
+        """Commit what is known; False when Postgres can't be reached or won't, and then it is tried again later."""
         self._write_logs()
         fault.reach("worker.heard")
         try:
             self._ledger.flush()
-        except UnreachableError as error:
+        except (UnreachableError, StatementError) as error:
             self._failures += 1
             self._retry_at = self._monotonic() + backoff(self._failures)
             if self._failures == 1:

@@ -69,7 +69,8 @@ class Bench:
     def run_bundle(self, message: Mapping[str, Any]) -> None:
         """Work through a bundle: a message of the supervisor, see `freshet.execution.bundle_run`."""
         self._bundle = message
-        self._reported = message["first"]
+        # Outcomes before the first item may not be committed yet: another child's, or of one that died.
+        self._reported = message["done"]
         executor = self._executor(message["kind"], message["spec"])
         for position, item in enumerate(message["items"], start=message["first"]):
             self._read_control()
@@ -237,5 +238,3 @@ def _ended_transaction() -> Outcome:
 
 def _server_lost() -> Outcome:
     return failed("Postgres went away while the item ran.", kind="lost", status="lost")
-
-
