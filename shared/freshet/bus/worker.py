@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import redis
 from rq import SimpleWorker
 from rq.command import parse_payload
 from rq.worker import WorkerStatus
@@ -42,12 +43,25 @@ class QueueWorker(SimpleWorker):
         self._pops = connect(url, name=f"{name} pop")
         self._keys = [queue.key for queue in self.queues]
         self._stop = stop
+        self._ours = False  # the name was registered by us
 
     def enter(self) -> None:
-        """Register and listen for commands."""
+        """Register and listen for commands; again if that was interrupted. Raises ValueError if the name is taken."""
         with translated():
+            self._register()
+            if self.pubsub_thread is None:
+                self.subscribe()
+
+    def _register(self) -> None:
+        try:
             self.register_birth()
-            self.subscribe()
+        except redis.RedisError:
+            self._ours = True  # or it may be: the answer was lost
+            raise
+        except ValueError:
+            if not self._ours:
+                raise
+        self._ours = True
 
     def leave(self) -> None:
         """Sign off and stop listening."""

@@ -220,6 +220,7 @@ class QueueWorkerTwin(QueueWorker):
         self._stop = stop
         self._on_shutdown = shutdown
         self._registration = f"rq:worker:{name}"
+        self._ours = False
 
     def queue_names(self) -> list[str]:
         """The queues that it reads, in order."""
@@ -227,10 +228,13 @@ class QueueWorkerTwin(QueueWorker):
 
     @command
     def enter(self) -> None:
-        """Register and listen for commands. Raises ValueError when the name is taken."""
-        if self.registered:
+        """Register and listen for commands; again if that was interrupted. Raises ValueError if the name is taken."""
+        if self.registered and not self._ours:
             raise ValueError(f"There exists an active worker named {self.name!r} already")
         self._register("starting")
+        if self._ours:
+            return
+        self._ours = True
         self._redis.subscribe(_channel(self.name), self.handle_payload)
 
     @command
