@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from freshet.bus import Bus
+from freshet.domain.errors import UnreachableError
 from freshet.engine.fold import Folded, Folder
 from freshet.engine.refill import Refill
 from freshet.engine.ring import OVERDUE, Ring
+from freshet.runtime import log
 from freshet.storage.engine_store import PartitionLocks
 
 PARTITIONS = tuple(range(16))
@@ -72,7 +74,10 @@ class Dispatcher:
 
     def close(self) -> None:
         """Give the partitions up."""
-        self._bus.leave("dispatcher", self._name)
+        try:
+            self._bus.leave("dispatcher", self._name)
+        except UnreachableError as error:
+            log.logger().info("goodbye_lost", message=error.message)  # it is forgotten a moment later anyway
         self._locks.close()
 
     def _await(self) -> None:
