@@ -1,8 +1,9 @@
 """What is known about a bundle's items, and what of it is committed.
 
 Purpose: outcomes are reported in order, each once, whatever dies in between. Guarantees: an outcome leaves the memory
-only when it is committed, by us or by the child, or when the claim is lost; a result that Postgres refuses fails its
-own item and nobody else's. Never: an outcome out of order; the fence would refuse it.
+only when it is committed, by us or by the child, or when the claim is lost; a result that Postgres refuses as data fails
+its own item and nobody else's; any other refusal (a schema that is being changed, a standby) fails no item. Never: an
+outcome out of order; the fence would refuse it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import orjson
 
 from freshet.domain.errors import ClaimLostError
 from freshet.execution.channel import Sent
-from freshet.storage.database import DataError, StatementError
+from freshet.storage.database import DataError
 
 
 class ReportStore(Protocol):
@@ -62,7 +63,7 @@ class Ledger:
             self.size += len(sent.body)
 
     def flush(self) -> None:
-        """Commit the pending outcomes. Raises ClaimLostError, UnreachableError (then they are still pending)."""
+        """Commit the pending outcomes. Raises ClaimLostError; UnreachableError, StatementError: they are still pending."""
         if not self.pending:
             return
         try:
@@ -70,7 +71,7 @@ class Ledger:
         except ClaimLostError:
             self._reconcile()
             self.flush()
-        except (DataError, StatementError):
+        except DataError:
             self._finish_singly()
 
     def holds(self) -> bool:
@@ -86,7 +87,7 @@ class Ledger:
         for body in list(self.pending):
             try:
                 self._finish([body])
-            except (DataError, StatementError) as error:
+            except DataError as error:
                 self._finish_refused(body, error.message)
 
     def _finish_refused(self, body: bytes, reason: str) -> None:

@@ -25,6 +25,7 @@ from freshet.execution.signals import Signals
 from freshet.execution.times import Stopwatch
 from freshet.runtime import fault, log
 from freshet.runtime.service import PassResult, backoff
+from freshet.storage.database import StatementError
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import Claimed, WorkerStore
 
@@ -230,20 +231,22 @@ class Supervisor:
             rest = _handed_back(claimed.document, done, reason)
             self.insist(lambda: self.store.finish(bundle, claim, rest))
             self.bus.wake_dispatcher([claimed.document["bundle"]["partition"]])
-        except (ClaimLostError, UnreachableError) as error:
+        except (ClaimLostError, UnreachableError, StatementError) as error:
             log.logger(bundle=bundle).info("hand_back_lost", message=error.message)
 
     def insist(self, call: Callable[[], Answer]) -> Answer:
-        """Call until Postgres answers: a claim of a living worker is freed by nobody else.
+        """Call until Postgres does it: a claim of a living worker is freed by nobody else.
 
-        Raises UnreachableError only when a draining worker's time is up.
+        Raises UnreachableError or StatementError only when a draining worker's time is up.
         """
         failures = 0
         while True:
             try:
                 return call()
-            except UnreachableError:
+            except (UnreachableError, StatementError) as error:
                 failures += 1
+                if failures == 1:
+                    log.logger().warning("postgres_awaited", message=error.message)
                 if self.signals.overdue:
                     raise
             self.signals.wait(backoff(failures))

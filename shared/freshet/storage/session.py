@@ -34,6 +34,9 @@ _RESET = (
 #: A dead worker's long statement would else keep its locks; time in UTC as everywhere.
 _OPTIONS = f"-c timezone=UTC -c client_connection_check_interval=1s -c role={ROLE}"
 
+#: How SQLSTATEs begin that say nothing about what the process wrote: connection, full disk or memory, shutdown, system.
+_SERVERS_OWN = ("08", "53", "57P", "58")
+
 
 class TransactionOwnedError(FreshetError):
     """Freshet owns the transaction of context.connection."""
@@ -291,6 +294,8 @@ def _refused(result: pq.abc.PGresult) -> FreshetError:
         return ClaimLostError()
     if state == "FR002":
         return TransactionEndedError()
+    if state.startswith(_SERVERS_OWN):
+        return UnreachableError(f"Postgres could not commit the item: {_message(result)} ({state})")
     return FinishRefusedError(f"Postgres refused to commit what the process has written: {_message(result)} ({state})")
 
 
