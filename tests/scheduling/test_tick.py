@@ -12,7 +12,7 @@ from freshet.bus import Bus
 from freshet.definition import compile_workflow, digest, normalise
 from freshet.runtime.clock import TurnedClock
 from freshet.scheduling import Ticked, Ticker, first_tick
-from freshet.storage.database import Database
+from freshet.storage.database import Database, StatementError
 from freshet.storage.definitions import Definition, Definitions
 from freshet.storage.leadership import SCHEDULER, Leadership
 from freshet.storage.requests import Requests
@@ -219,6 +219,26 @@ def test_a_schedule_that_cannot_tick_is_set_aside_and_the_others_go_on(store: Da
     assert _rows(store, "select next_fire_at > now() as ahead from engine.schedule where workflow = 'broken'") == [
         {"ahead": True}
     ]
+
+
+def test_a_run_that_cannot_be_stored_sets_its_schedule_aside_alone(store: Database) -> None:
+    _apply(store, "good")
+    last = _apply(store, "refused")
+    _rows(store, "alter table engine.run add check (workflow <> 'refused')")
+    ticked = _ticker(store).tick(last)
+    assert (len(ticked.runs), ticked.parked) == (1, ("refused",))
+    assert {row["workflow"] for row in _rows(store, "select workflow from engine.run")} == {"good"}
+    assert [row["what"] for row in _rows(store, "select what from engine.parked")] == ["schedule"]
+
+
+def test_trouble_of_the_server_sets_no_schedule_aside(store: Database) -> None:
+    first = _apply(store)
+    _rows(store, "alter table engine.run rename to run_is_away")
+    with pytest.raises(StatementError):
+        _ticker(store).tick(first)
+    _rows(store, "alter table engine.run_is_away rename to run")
+    assert _rows(store, "select * from engine.parked") == []
+    assert len(_ticker(store).tick(first).runs) == 1
 
 
 def test_one_leads_and_the_others_stand_by_until_it_resigns(store: Database, database: str) -> None:
