@@ -27,6 +27,16 @@ Session = psycopg.Connection[Row]
 #: Seconds to wait for a free or fresh session before saying that Postgres can't be reached.
 CONNECT_TIMEOUT = 5.0
 
+#: A server that vanishes without a word (its machine or the network is gone) leaves a session that waits for an answer
+#: waiting: for two hours and more by the kernel's defaults, and with it the claim in that worker's hands. Seconds,
+#: and milliseconds for the last; libpq ignores them on Unix sockets.
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
 
 class DataError(FreshetError):
     """Postgres refused the data (SQLSTATE classes 22 and 23): this row is bad, the server is fine."""
@@ -181,4 +191,7 @@ def _arguments(name: str, options: str) -> dict[str, Any]:
         "application_name": f"freshet {name}",
         "options": f"{settings} {options}".strip(),
         "prepare_threshold": 3,
+        # A pulse that waits two minutes for a lost SYN is a worker without a heartbeat.
+        "connect_timeout": int(CONNECT_TIMEOUT),
+        **KEEPALIVE,
     }

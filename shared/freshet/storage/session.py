@@ -20,7 +20,7 @@ from psycopg.abc import PQGen
 from psycopg.rows import tuple_row
 
 from freshet.domain.errors import ClaimLostError, FreshetError, TransactionEndedError, UnreachableError
-from freshet.storage.database import translated
+from freshet.storage.database import KEEPALIVE, translated
 from freshet.storage.statements import statement
 
 ROLE = "freshet_process"
@@ -242,6 +242,7 @@ class ProcessSession:
                 # A prepared statement would outlive its item's turn on the server but not in the reset.
                 prepare_threshold=None,
                 connect_timeout=5,
+                **KEEPALIVE,
             )
 
     def _drop(self) -> None:
