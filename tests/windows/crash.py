@@ -13,7 +13,7 @@ from freshet.runtime import fault
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
-class ProcessEnded(BaseException):  # noqa: N818  (not an error that code may handle: nothing runs after it)
+class ProcessEnded(BaseException):
     """The process ends here. Not an Exception: no handler for errors may see it, as none sees a kill -9."""
 
 

@@ -1,6 +1,6 @@
 """`python -m tests.windows.service POINT`: a worker as it is, which is killed where it first comes to the point.
 
-Production code can't be armed from outside; this entry point arms it, as tests do, and then runs the service's own main.
+Production code can't be armed from outside. This entry point arms it, as tests do, and runs the service's own main.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every service of an installation as objects in one process, on real stores, with clocks that the test turns.
 
-`live` lets seconds pass: the stored times grow older, the monotonic clocks go on, and in each second every service makes
-its passes until none finds anything to do. A service that crashed is replaced by a new one (`restart_…`): nothing of the
-old one's memory goes on, its sessions are closed as the kernel would close them.
+`live` lets seconds pass: the stored times grow older, the monotonic clocks go on, and in each second every service
+makes its passes until none finds anything to do. A service that crashed is replaced by a new one (`restart_…`): nothing
+of the old one's memory goes on, its sessions are closed as the kernel would close them.
 """
 
 from __future__ import annotations
@@ -157,9 +157,7 @@ class Site:
 
     def apply(self, document: Mapping[str, Any]) -> None:
         stored = normalise(document)
-        self.definitions.put(
-            Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda *_: None
-        )
+        self.definitions.put(Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda *_: None)
 
     def start(self, workflow: str) -> uuid.UUID:
         """Ask for a run, and tell the dispatcher."""

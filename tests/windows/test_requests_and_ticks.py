@@ -126,7 +126,9 @@ def apply_due(site: Site) -> None:
     workflow = compile_workflow(document)
     definition = Definition(name="two", document=document, digest=digest(document), schedule=workflow.schedule)
     site.definitions.put(definition, first_tick)
-    site.sql("update engine.schedule set anchor = anchor - interval '1 h', next_fire_at = next_fire_at - interval '1 h'")
+    site.sql(
+        "update engine.schedule set anchor = anchor - interval '1 h', next_fire_at = next_fire_at - interval '1 h'"
+    )
 
 
 def crash_the_scheduler_and_tick_again(site: Site) -> None:

@@ -58,9 +58,7 @@ def assert_whole(workers: Workers, run: object, *, repeated: int, attempts: int 
     ("point", "repeated"),
     [("worker.popped", 0), ("worker.claimed", 0), ("worker.heard", 4), ("worker.reported", 0)],
 )
-def test_what_a_killed_worker_had_not_reported_is_done_by_another(
-    workers: Workers, point: str, repeated: int
-) -> None:
+def test_what_a_killed_worker_had_not_reported_is_done_by_another(workers: Workers, point: str, repeated: int) -> None:
     run = workers.site.start("work")
     workers.until_killed(workers.start("tests.windows.service", point))
     workers.start()

@@ -29,6 +29,7 @@ class Workers:
         self.site, self.directory = site, directory
         self.trace = directory / "trace"
         self.trace.touch()
+        self._alone = False  # whether dispatcher and recorder are processes, too
         self._settings = settings
         self._running: list[subprocess.Popen[bytes]] = []
 
@@ -54,6 +55,11 @@ class Workers:
         self._running.append(process)
         return process
 
+    def leave_the_rest_to_processes(self) -> None:
+        """The dispatcher and the recorder of this process step back."""
+        self._alone = True
+        self.site.dispatcher.dispatcher.close()
+
     def close(self) -> None:
         for process in self._running:
             process.kill()
@@ -61,8 +67,9 @@ class Workers:
 
     def pass_round(self) -> None:
         """What dispatcher and recorder have to do just now."""
-        self.site.step()
-        self.site.record()
+        if not self._alone:
+            self.site.step()
+            self.site.record()
         threading.Event().wait(0.01)
 
     def until(self, condition: Callable[[], Any]) -> Any:

@@ -61,7 +61,8 @@ items as (
     where run_id = %(run)s and state in ('pending', 'running')
 )
 update engine.run
-set state = 'failed', started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(),
+set state = 'failed', started_at = coalesce(started_at, clock_timestamp()),
+    finished_at = greatest(clock_timestamp(), started_at),
     error = jsonb_build_object('class', 'internal', 'message', %(error)s::text)
 where id = %(run)s and state in ('pending', 'running')
 returning id, workflow, version, trigger, scheduled_for, group_id, rerun_of, created_at, started_at, finished_at, error
@@ -70,8 +71,10 @@ returning id, workflow, version, trigger, scheduled_for, group_id, rerun_of, cre
 insert into engine.outbox (run_id, body) values (%(run)s, %(body)s) returning id
 
 -- name: Overview
--- Whether anything waits, and until when: the only statement of an idle dispatcher.
-select * from engine.overview(%(partitions)s::smallint[])
+-- Whether anything waits, and until when: the only statement of an idle dispatcher. Named columns: a plan that a session
+-- keeps outlives a migration that adds one.
+select now, next_due, next_expiry, claimed, oldest_report, oldest, backlog, published
+from engine.overview(%(partitions)s::smallint[])
 
 -- name: ReleaseDue
 update engine.bundle b set due_at = null
