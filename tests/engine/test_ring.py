@@ -8,6 +8,7 @@ from typing import Any
 from tests.engine.harness import PARTITIONS, Call, Engine, FailureError
 
 from freshet.bus import Heartbeat
+from freshet.engine.dispatcher import BUSY_RING, CLAIM_RING, DOUBT_RING, longest_rest
 from freshet.engine.witness import Judge
 from freshet.storage.database import Database
 from freshet.storage.engine_store import PartitionLocks
@@ -136,6 +137,26 @@ def test_a_worker_that_beats_without_a_session_is_dead_after_the_lease(engine: E
         engine.seconds += 2.0
     assert found is not None
     assert 60.0 <= found < 76.0
+
+
+def test_while_claims_are_held_the_next_look_is_soon_and_sooner_when_a_worker_is_in_doubt(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    assert longest_rest(engine.ring.ring(ALL)) == BUSY_RING
+    engine.claim(engine.published()[0], "w")
+    beat(engine, "w")
+    assert longest_rest(engine.ring.ring(ALL)) == CLAIM_RING
+    engine.bus.silence("w")
+    in_doubt = engine.ring.ring(ALL)
+    assert in_doubt.dead == ()
+    assert longest_rest(in_doubt) == DOUBT_RING
+    # Heartbeat, the look that misses it, and the look that decides, the latest there can be.
+    assert 3.0 + CLAIM_RING + 0.8 + DOUBT_RING < 5.0
+    engine.seconds += 1.0
+    buried = engine.ring.ring(ALL)
+    assert buried.dead == ("w",)
+    assert not buried.doubted
 
 
 def test_a_worker_with_a_heartbeat_keeps_its_claim(engine: Engine) -> None:

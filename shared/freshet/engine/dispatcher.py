@@ -14,7 +14,7 @@ from freshet.bus import Bus
 from freshet.domain.errors import UnreachableError
 from freshet.engine.fold import Folded, Folder
 from freshet.engine.refill import Refill
-from freshet.engine.ring import OVERDUE, Ring
+from freshet.engine.ring import OVERDUE, Ring, Rung
 from freshet.runtime import log
 from freshet.storage.engine_store import PartitionLocks
 
@@ -22,6 +22,10 @@ PARTITIONS = tuple(range(16))
 #: Seconds between two rings while something runs, and while nothing does.
 BUSY_RING = 1.0
 IDLE_RING = 5.0
+#: The same while workers hold claims, and while one of them is in doubt: a death is seen at the first look after its
+#: heartbeat has gone (3 s) and judged at the second, and both have to fit into 5 s on a machine that is busy.
+CLAIM_RING = 0.5
+DOUBT_RING = 0.4
 #: Seconds between two looks at who else dispatches.
 SHARE_EVERY = 5.0
 
@@ -107,10 +111,9 @@ class Dispatcher:
             self._bus.wake_dispatcher(rung.partitions - held)
         if seen.age is not None and seen.age > OVERDUE:
             self._folder.fold(PARTITIONS)
-        self._next_ring = self._clock() + self._until_next(seen.idle, seen.due_in, seen.expiry_in)
+        self._next_ring = self._clock() + self._until_next(longest_rest(rung), seen.due_in, seen.expiry_in)
 
-    def _until_next(self, idle: bool, *moments: float | None) -> float:  # noqa: FBT001  (a private reading aid)
-        longest = IDLE_RING if idle else BUSY_RING
+    def _until_next(self, longest: float, *moments: float | None) -> float:
         return max(0.01, min([longest, *(moment for moment in moments if moment is not None and moment > 0)]))
 
     def _share(self) -> None:
@@ -127,3 +130,12 @@ class Dispatcher:
             self._locks.take(PARTITIONS, wanted=fair - len(held))
             self._pending = self._pending or self._locks.held != held
         self._next_share = self._clock() + SHARE_EVERY
+
+
+def longest_rest(rung: Rung) -> float:
+    """Seconds to the next ring if nothing is due before."""
+    if rung.doubted:
+        return DOUBT_RING
+    if rung.overview.claimed:
+        return CLAIM_RING
+    return IDLE_RING if rung.overview.idle else BUSY_RING

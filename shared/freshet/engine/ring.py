@@ -36,6 +36,7 @@ class Rung:
     published: int = 0
     repaired: int = 0
     dead: tuple[str, ...] = ()
+    doubted: bool = False  # a worker that holds a claim has neither heartbeat nor session: the next look decides
 
 
 class Ring:
@@ -54,6 +55,7 @@ class Ring:
         """`clock` is monotonic, in seconds; the judge's own."""
         self._clock = clock
         self._next_roll_call = 0.0
+        self._doubted = False
         self._store = store
         self._bus = bus
         self._refill = refill
@@ -92,6 +94,7 @@ class Ring:
             published=published,
             repaired=repaired,
             dead=tuple(dead),
+            doubted=self._doubted,
         )
 
     def _after_flush(self) -> int:
@@ -116,6 +119,7 @@ class Ring:
         return [partition for partition, _, _ in expired]
 
     def _bury(self, overview: Overview) -> tuple[list[str], list[int]]:
+        self._doubted = False
         heartbeats = self._bus.heartbeats()
         self._pace.see(heartbeats.values())
         if not overview.claimed:
@@ -137,6 +141,7 @@ class Ring:
             return []
         witnessed = self._store.witnessed(claimed)
         dead = set(self._judge.dead(suspects, witnessed))
+        self._doubted = bool(set(suspects) - set(witnessed) - dead)
         if roll_call:
             self._next_roll_call = now + ROLL_CALL
             dead |= set(self._judge.sessionless(claimed, witnessed))
