@@ -34,13 +34,9 @@ class Client:
         self._installation = installation
         self._world = installation.world
         self._wish = wish
-        self._key = f"wish-{number}"
-        self._requests = RequestsTwin(
-            installation.tables, Doorway(installation.world, process, installation.postgres)
-        )
-        self._bus = BusTwin(
-            installation.redis, passage=Doorway(installation.world, process, installation.redis_server)
-        )
+        self.key = f"wish-{number}"
+        self._requests = RequestsTwin(installation.tables, Doorway(installation.world, process, installation.postgres))
+        self._bus = BusTwin(installation.redis, passage=Doorway(installation.world, process, installation.redis_server))
         self.runs: list[UUID] = []
         self.cancelled: list[UUID] = []
         self.done = False
@@ -54,7 +50,7 @@ class Client:
             version=1,
             trigger=Trigger.CALL,
             params=wish.params,
-            origin=f"call:{self._key}",
+            origin=f"call:{self.key}",
             priority=self._workflow.priority,
             id=self._installation.new_run_id(),
         )
@@ -105,7 +101,7 @@ class Client:
             version=old["version"],
             trigger=Trigger.RERUN,
             params=old["params"],
-            origin=f"rerun:{run_id}:{self._key}",
+            origin=f"rerun:{run_id}:{self.key}",
             priority=old["priority"],
             rerun_of=run_id,
             rerun_tasks=again,

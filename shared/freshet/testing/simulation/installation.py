@@ -39,7 +39,6 @@ from freshet.storage.worker_store import WorkerRow
 from freshet.testing.simulation.behaviour import Behaviour, Temper, Try
 from freshet.testing.simulation.child import BenchTwin, ChannelTwin, ChildTwin, SignalsTwin
 from freshet.testing.simulation.jobs import Account, JobServicesTwin
-from freshet.testing.simulation.session import SessionTwin
 from freshet.testing.simulation.user_code import UserCode
 from freshet.testing.simulation.workload import ISOLATED, PROCESS, Workload
 from freshet.testing.simulation.world import Doorway, Process, Server, World, WorldClock
@@ -47,6 +46,7 @@ from freshet.testing.twins.bus import BusTwin, FactReaderTwin, QueueWorkerTwin
 from freshet.testing.twins.engine_store import EngineStoreTwin, PartitionLocksTwin
 from freshet.testing.twins.leadership import LeadershipTwin
 from freshet.testing.twins.passage import Passage
+from freshet.testing.twins.process_session import ProcessSessionTwin
 from freshet.testing.twins.recording import RecordingTwin
 from freshet.testing.twins.redis import RedisTwin
 from freshet.testing.twins.requests import RequestsTwin
@@ -215,8 +215,10 @@ class Installation:
         process.at_death.append(lambda: self._bury(service, process))
 
         def main() -> None:
-            service.main(process)
-            self.world.kill(process)
+            try:
+                service.main(process)
+            finally:
+                self.world.kill(process)
 
         process.spawn("main", main)
 
@@ -300,7 +302,7 @@ class Installation:
         leadership = LeadershipTwin(self.tables, SCHEDULER, owner=process.name, passage=postgres)
         # A service's class: this layer may not import it by name.
         scheduler = import_module("freshet_scheduler.service").Scheduler(
-            ticker=Ticker(schedules=SchedulesTwin(self.tables, passage=postgres), requests=requests),
+            ticker=Ticker(schedules=SchedulesTwin(self.tables, passage=postgres), requests=requests, max_catch_up=5),
             requests=requests,
             leadership=leadership,
             bus=BusTwin(self.redis, passage=redis),
@@ -369,9 +371,7 @@ class Installation:
             nonlocal made
             made += 1
             name = f"{worker.name}.child{made}"
-            child = ChildTwin(
-                options, world=self.world, worker=worker, name=name, serve=self._serve, processes=served
-            )
+            child = ChildTwin(options, world=self.world, worker=worker, name=name, serve=self._serve, processes=served)
             child.process.at_death.append(lambda: self._end_session_later(name))
             return child
 
@@ -381,8 +381,8 @@ class Installation:
 
     def _serve(self, process: Process, channel: ChannelTwin, controls: Callable[[], bytes]) -> None:
         """The child's main."""
-        session = SessionTwin(self.tables, Doorway(self.world, process, self.postgres), owner=process.name)
-        code = UserCode(self.world, process, self.behaviour, session, self.note_begin)
+        session = ProcessSessionTwin(self.tables, Doorway(self.world, process, self.postgres), owner=process.name)
+        code = UserCode(self.world, process, self.behaviour, self.note_begin)
         bench = BenchTwin(
             world=self.world,
             channel=channel,

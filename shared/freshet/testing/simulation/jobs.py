@@ -84,17 +84,13 @@ class JobServicesTwin(JobServices):
         self._passage = passage
 
     @verb
-    def submit(
-        self, name: str, compute_pool: str, spec: str, comment: str, query_warehouse: str | None = None
-    ) -> None:
+    def submit(self, name: str, compute_pool: str, spec: str, comment: str, query_warehouse: str | None = None) -> None:
         """Start a job, or adopt the one of this name if its comment is the same."""
         del compute_pool, query_warehouse
         known = self._account.present().get(name)
         if known is None:
             env = orjson.loads(spec)["spec"]["containers"][0]["env"]
-            the_try = Try(
-                env["FRESHET_RUN_ID"], env["FRESHET_TASK"], env["FRESHET_ITEM"], int(env["FRESHET_ATTEMPT"])
-            )
+            the_try = Try(env["FRESHET_RUN_ID"], env["FRESHET_TASK"], env["FRESHET_ITEM"], int(env["FRESHET_ATTEMPT"]))
             self._account.launch(name, the_try, comment)
         elif known.comment != comment:
             raise JobNameTakenError(f"A job service {name} exists and is not this attempt's.", errno=TAKEN)

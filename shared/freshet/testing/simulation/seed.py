@@ -112,13 +112,19 @@ class History:
         schedules = schedules_of(self.installation.tables)
         for name, row in schedules.items():
             schedules[name] = row._replace(paused=True)
-        self._look()
+        self.world.at(self.world.now, self._look)
 
     def _look(self) -> None:
         if self.resting:
             self.world.end()
         else:
             self.world.at(self.world.now + 0.5, self._look)
+
+    @property
+    def rough(self) -> bool:
+        """Whether anything was made to go wrong."""
+        storm = self.weather.storm
+        return bool(storm.events or storm.strike_every or storm.aim)
 
     @property
     def resting(self) -> bool:

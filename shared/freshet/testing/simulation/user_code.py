@@ -15,7 +15,6 @@ from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.registry import Process as Registered
 from freshet.execution.registry import Registry
 from freshet.testing.simulation.behaviour import CRASH, END, FAIL, HANG, Behaviour, Plan, Try
-from freshet.testing.simulation.session import SessionTwin
 from freshet.testing.simulation.workload import ISOLATED, PROCESS
 from freshet.testing.simulation.world import Killed, Process, World
 
@@ -31,14 +30,12 @@ class UserCode:
         world: World,
         process: Process,
         behaviour: Behaviour,
-        session: SessionTwin,
         began: Callable[[Try, Any], None],
     ) -> None:
         """`began` is told of every try and its payload."""
         self._world = world
         self._process = process
         self._behaviour = behaviour
-        self._session = session
         self._began = began
 
     def registry(self) -> Registry:
@@ -66,7 +63,7 @@ class UserCode:
         the_try, plan = self._begin(payload, context)
         self._world.pause(plan.before)
         for number in range(plan.writes):
-            context.connection.write((the_try, number))
+            context.connection.execute((the_try, number))
         self._world.pause(plan.after)
         if plan.end == CRASH:
             self._world.kill(self._process)
@@ -74,7 +71,7 @@ class UserCode:
         if plan.end == HANG:
             self._hang(context)
         if plan.end == END:
-            context.connection.commit_by_hand()
+            context.connection.end_transaction()
         if plan.end == FAIL:
             raise RuntimeError("planned")
         return (value for value in plan.values) if plan.yields else plan.values

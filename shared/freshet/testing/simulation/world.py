@@ -20,6 +20,9 @@ from freshet.domain.errors import UnreachableError
 #: Latencies are drawn from a table of so many.
 DRAWS: Final = 1024
 
+#: The verbs after which somebody who waits may be ready.
+WAKING: Final = frozenset({"publish", "wake", "announce", "request_stop", "request_kill", "child.send"})
+
 
 class Killed(BaseException):  # noqa: N818  (not an error: the process is gone)
     """The process was killed: nothing of it may happen any more."""
@@ -262,7 +265,8 @@ class World:
         self._count()
         if ready():
             return True
-        actor.ready, actor.deadline, actor.nudged = ready, self.now + seconds, False
+        # No wait is shorter than a clock's tick: a turned clock would else stand just before a deadline for ever.
+        actor.ready, actor.deadline, actor.nudged = ready, self.now + max(seconds, 1e-6), False
         self._waiting.append(actor)
         self._wake_at(actor.deadline, actor)
         answer: bool = self._hub.switch()
@@ -290,7 +294,8 @@ class World:
         """The way out of a verb: its effects are there. Raises Killed, UnreachableError."""
         if not process.alive:
             raise Killed
-        self.stirred = True
+        if verb in WAKING:
+            self.stirred = True
         if self.steps >= self.strike_at and self.strike is not None:
             self.strike(process, server, verb, True)
 
