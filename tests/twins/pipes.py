@@ -74,10 +74,12 @@ class RealPipes:
         self.opened: list[Any] = [self.client]
 
     def bus(self) -> Bus:
-        return self._keep(Bus(self.url))
+        self.opened.append(bus := Bus(self.url))
+        return bus
 
     def reader(self, consumer: str = "one") -> FactReader:
-        return self._keep(FactReader(self.url, group=GROUP, consumer=consumer))
+        self.opened.append(reader := FactReader(self.url, group=GROUP, consumer=consumer))
+        return reader
 
     def worker(self, name: str, queues: Sequence[str], stop: Callable[[int], None]) -> QueueWorker:
         worker = QueueWorker(self.url, name=name, queues=queues, stop=stop)
@@ -117,7 +119,3 @@ class RealPipes:
     def close(self) -> None:
         for each in self.opened:
             each.close()
-
-    def _keep(self, opened: Any) -> Any:
-        self.opened.append(opened)
-        return opened

@@ -1,6 +1,7 @@
 """What services rely on of Redis, said of the real bus and of its twin."""
 
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from uuid import uuid4
 
 import pytest
@@ -279,6 +280,16 @@ def test_a_worker_is_registered_from_entering_to_leaving(pipes: Pipes) -> None:
     assert not pipes.registered(worker)
 
 
+def test_a_worker_that_entered_before_may_enter_again(pipes: Pipes, bus: Bus, hear: Callable[..., QueueWorker]) -> None:
+    stopped: SimpleQueue[int] = SimpleQueue()
+    worker = hear("q", stop=stopped.put)
+    worker.enter()
+    bus.request_stop(worker.name, 1)
+    bus.request_stop(worker.name, 2)
+    assert [stopped.get(timeout=10) for _ in range(2)] == [1, 2]
+    assert pipes.registered(worker)
+
+
 def test_a_name_is_registered_once(pipes: Pipes, hear: Callable[..., QueueWorker]) -> None:
     first = hear("q")
     with pytest.raises(ValueError, match="There exists an active worker"):
@@ -294,8 +305,6 @@ def test_a_worker_registers_again_after_a_flush(pipes: Pipes, hear: Callable[...
 
 
 def test_a_stop_reaches_the_worker_that_listens(pipes: Pipes, bus: Bus, hear: Callable[..., QueueWorker]) -> None:
-    from queue import SimpleQueue
-
     stopped: SimpleQueue[int] = SimpleQueue()
     worker, other = hear("q", stop=stopped.put), hear("q", stop=lambda _bundle: pytest.fail("not for this one"))
     bus.request_stop(worker.name, 12)

@@ -131,7 +131,11 @@ class Script:
         return lambda side: side.bus.leave(role, name)
 
     def step_worker_beats(self) -> Step:
-        return lambda side: (side.worker.beat(busy=True), side.pipes.registered(side.worker))
+        def step(side: Side) -> bool:
+            side.worker.beat(busy=True)
+            return side.pipes.registered(side.worker)
+
+        return step
 
     def step_time_passes(self) -> Step:
         return lambda side: side.pipes.elapse(LEAP)

@@ -12,12 +12,16 @@ from tests.twins.pipes import Pipes, RealPipes, TwinPipes
 
 from freshet.bus import Bus, FactReader, Heartbeat, Message
 from freshet.domain.errors import UnreachableError
+from freshet.recording import Measures, Recorder
+from freshet.recording.recorder import SWEEP_SILENT
 from freshet.runtime.clock import TurnedClock
 from freshet.scheduling import Ticker
 from freshet.storage.leadership import SCHEDULER
+from freshet.telemetry import Telemetry
 from freshet.testing.servers import Server
 from freshet.testing.twins.bus import BusTwin, FactReaderTwin, QueueWorkerTwin
 from freshet.testing.twins.leadership import LeadershipTwin
+from freshet.testing.twins.recording import Log, RecordingTwin
 from freshet.testing.twins.redis import RedisTwin
 from freshet.testing.twins.requests import RequestsTwin
 from freshet.testing.twins.schedules import SchedulesTwin
@@ -108,7 +112,7 @@ def refusals(pipes: Pipes, worker: str) -> list[str]:
             verb()
         except UnreachableError:
             refused.append(name)
-    assert reader.acknowledge([]) is None  # asks for nothing
+    reader.acknowledge([])  # asks for nothing
     return [name for name in verbs if name not in refused]
 
 
@@ -229,6 +233,7 @@ class Meanwhile:
         answers: SimpleQueue[Any] = SimpleQueue()
         thread = Thread(target=lambda: answers.put(call(Blocked(self.pipes, None))))
         thread.start()
+        assert isinstance(self.pipes, RealPipes)
         while not self.pipes.client.info("clients")["blocked_clients"]:
             assert thread.is_alive()
         action(self.pipes.bus())
@@ -288,7 +293,7 @@ def test_a_flush_interrupts_a_reader_and_its_group_is_made_again(meanwhile: Mean
     assert [fact.outbox_id for fact in meanwhile.pipes.reader().read(seconds=0.01)] == [2]
 
 
-# --- the scheduler's service on twins
+# --- services on twins
 
 
 class Service:
@@ -316,3 +321,23 @@ def test_the_scheduler_runs_on_twins(server: RedisTwin) -> None:
     assert two.scheduler.once().idle is not None
     with pytest.raises(UnreachableError):
         one.scheduler.once()
+
+
+def test_the_recorder_runs_on_twins_over_a_flush(server: RedisTwin, bus: BusTwin) -> None:
+    tables, clock = Tables(lambda: datetime(2026, 11, 22, tzinfo=UTC)), TurnedClock()
+    telemetry = Telemetry("recorder", environ={})
+    recorder = Recorder(
+        reader=FactReaderTwin(server, group="recorder", consumer="one"), store=RecordingTwin(tables),
+        measures=Measures(telemetry), clock=clock,
+    )  # fmt: skip
+    worker = b'[{"type":"freshet.worker.busy.v1","worker":"w"}]'
+    assert [recorder.record_batch().entries for _ in range(2)] == [0, 0]  # the first look, and the group
+    bus.announce([tables.announce(None, worker), tables.announce(None, worker)])
+    assert recorder.record_batch().entries == 2
+    bus.announce([tables.announce(None, worker)])
+    server.flush()
+    clock.turn(SWEEP_SILENT)
+    tables.clock = lambda: datetime(2026, 11, 22, 1, tzinfo=UTC)
+    assert recorder.record_batch().entries == 1
+    assert (len(Log(tables).worker_times), tables.outbox) == (3, {})
+    telemetry.close()

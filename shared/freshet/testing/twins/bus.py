@@ -220,7 +220,8 @@ class QueueWorkerTwin(QueueWorker):
         self._stop = stop
         self._on_shutdown = shutdown
         self._registration = f"rq:worker:{name}"
-        self._ours = False
+        self._ours = False  # the name was registered by us
+        self._listens = False
 
     def queue_names(self) -> list[str]:
         """The queues that it reads, in order."""
@@ -231,11 +232,11 @@ class QueueWorkerTwin(QueueWorker):
         """Register and listen for commands; again if that was interrupted. Raises ValueError if the name is taken."""
         if self.registered and not self._ours:
             raise ValueError(f"There exists an active worker named {self.name!r} already")
-        self._register("starting")
-        if self._ours:
-            return
+        self._show("starting")
         self._ours = True
-        self._redis.subscribe(_channel(self.name), self.handle_payload)
+        if not self._listens:
+            self._redis.subscribe(_channel(self.name), self.handle_payload)
+            self._listens = True
 
     @command
     def leave(self) -> None:
@@ -246,7 +247,7 @@ class QueueWorkerTwin(QueueWorker):
     @command
     def beat(self, *, busy: bool) -> None:
         """Refresh the registration; register again after a flush took it away."""
-        self._register("busy" if busy else "idle")
+        self._show("busy" if busy else "idle")
 
     @command
     def pop(self, *, seconds: float = LONGEST_BLOCK) -> int | None:
@@ -264,13 +265,14 @@ class QueueWorkerTwin(QueueWorker):
     def vanish(self) -> None:
         """Its process has died: the server sees its connections end, and nothing else."""
         self._redis.unsubscribe(_channel(self.name), self.handle_payload)
+        self._listens = False
 
     @property
     def registered(self) -> bool:
         """Whether RQ would show it."""
         return self._redis.get(self._registration) not in (None, "dead")
 
-    def _register(self, state: str) -> None:
+    def _show(self, state: str) -> None:
         self._redis.set(self._registration, state, seconds=REGISTRATION_TTL + GRACE)
 
 
