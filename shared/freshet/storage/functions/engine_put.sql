@@ -144,7 +144,8 @@ begin
             attempts = t.attempts + coalesce(n.attempts, 0),
             error = coalesce(n.error, t.error),
             started_at = case when n.started then coalesce(t.started_at, p_now) else t.started_at end,
-            finished_at = case when n.finished then p_now else t.finished_at end
+            -- The database's clock may have been put back meanwhile.
+            finished_at = case when n.finished then greatest(p_now, t.started_at) else t.finished_at end
         where t.id = n.id;
     end loop;
 end
@@ -211,7 +212,8 @@ as $$
     from bundle
 $$;
 
--- Returns the partitions of the held runs that may start now (overlap: queue).
+-- Returns the partitions of the held runs that may start now (overlap: queue): the oldest one of a workflow whose last
+-- run that went on has ended. The end of a run that was itself held, by a cancel, lets nobody start beside another.
 create or replace function engine.put_runs(p_runs jsonb, p_now timestamptz)
 returns jsonb
 language plpgsql
@@ -233,21 +235,33 @@ begin
         set state = coalesce(c.state, r.state),
             turn = coalesce(c.turn, r.turn),
             error = coalesce(c.error, r.error),
+            -- A cancelled run waits for nobody any more.
+            held = r.held and not coalesce(c.cancel, false),
             cancel_requested_at =
                 case when c.cancel then coalesce(r.cancel_requested_at, p_now) else r.cancel_requested_at end,
             started_at = case when c.state is not null then coalesce(r.started_at, p_now) else r.started_at end,
-            finished_at = case when c.state in ('succeeded', 'failed', 'skipped', 'cancelled') then p_now end
+            -- The clock may have been put back since the start; nothing ends before it began.
+            finished_at = case when c.state in ('succeeded', 'failed', 'skipped', 'cancelled')
+                then greatest(p_now, r.started_at) end
         where r.id = c.id
         returning case when r.finished_at is not null then r.workflow end into v_workflow;
         v_ended := v_ended || v_workflow;
     end loop;
-    for v_workflow in select distinct w from unnest(v_ended) as w where w is not null
+    for v_workflow in select distinct w from unnest(v_ended) as w where w is not null order by w
     loop
+        continue when not exists (
+            select from engine.run where workflow = v_workflow and held and state in ('pending', 'running'));
+        -- Two runs that end at once would each see the other go on, and nobody would start the held one: the second
+        -- waits here for the first one's commit, and looks in a later statement.
+        perform from engine.workflow where name = v_workflow for no key update;
         update engine.run r set held = false
         where r.id = (
             select id from engine.run
             where workflow = v_workflow and held and state in ('pending', 'running')
             order by id limit 1 for update skip locked)
+        and not exists (
+            select from engine.run
+            where workflow = v_workflow and not held and state in ('pending', 'running'))
         returning r.id, r.partition into v_next;
         if found then
             insert into engine.request (partition, run_id, kind) values (v_next.partition, v_next.id, 'start');
