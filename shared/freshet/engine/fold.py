@@ -175,7 +175,7 @@ def _decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[s
     if "start" in kinds:
         fold.start()
     # Reports before a cancel: what was committed wins over what was not.
-    fold.apply(outcomes)
+    fold.apply(outcomes, cancelling="cancel" in kinds)
     if "cancel" in kinds:
         fold.cancel()
     fold.settle()

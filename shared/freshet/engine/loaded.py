@@ -113,6 +113,11 @@ class LoadedScope:
     ended: bool = False
 
     @property
+    def final(self) -> bool:
+        """Whether all its tasks are."""
+        return all(is_final(loaded.node.state) for loaded in self.tasks.values())
+
+    @property
     def depth(self) -> int:
         """0 for the run's own scope."""
         return self.index_path.count(".") + 1 if self.index_path else 0

@@ -39,10 +39,12 @@ class Outcomes:
         self._together: dict[tuple[int, int, float], list[tuple[LoadedTask, OutcomeRow]]] = defaultdict(list)
         self.decision = Decision()
 
-    def apply(self, loaded: LoadedTask, outcome: OutcomeRow) -> None:
-        """Decide about one item."""
+    def apply(self, loaded: LoadedTask, outcome: OutcomeRow, *, last: bool) -> None:
+        """Decide about one item. `last`: its run was cancelled, so nothing is tried again."""
         verdict = Verdict(outcome.outcome)
         step = item_step(_item(outcome), _outcome(outcome, verdict), loaded.task.retries, self._draw())
+        if last and not isinstance(step, End):
+            step = End(state=ItemState.CANCELLED)
         loaded.tries += _tries(outcome, verdict)
         self.decision.items.append(_row(outcome, step))
         match step:

@@ -64,6 +64,9 @@ class RunFold:
         self._dirty: set[int | None] = set()
         self._facts: list[Fact] = []
         self._load(rows)
+        for scope in self._scopes.values():
+            # What ended before this batch ended once, whatever a late report touches: its outer task has counted it.
+            scope.ended = is_final(self._state) if scope.element is None else scope.final
 
     # --- what came in -----------------------------------------------------------------------------------------------
 
@@ -85,16 +88,21 @@ class RunFold:
         self.start()
         self._cancelled = self._asked_to_cancel = True
         self.decision.stops += self._batch.cancel_bundles(self.run.id, spared=sorted(self._finals))
-        for scope in self._scopes.values():
-            for name, loaded in scope.tasks.items():
-                if scope.element is not None or name not in self._finals:
-                    loaded.cancel_unopened()
+        for loaded in self._by_id.values():
+            if self._ends_with_a_cancel(loaded.task.path):
+                loaded.cancel_unopened()
         self._dirty |= set(self._scopes)
 
-    def apply(self, outcomes: Iterable[OutcomeRow]) -> None:
-        """Decide about the attempts that did not succeed."""
+    def apply(self, outcomes: Iterable[OutcomeRow], *, cancelling: bool) -> None:
+        """Decide about the attempts that did not succeed. `cancelling` says that a cancel comes with them."""
+        cancelled = self._cancelled or cancelling
         for outcome in outcomes:
-            self._outcomes.apply(self._by_id[outcome.task_run_id], outcome)
+            loaded = self._by_id[outcome.task_run_id]
+            self._outcomes.apply(loaded, outcome, last=cancelled and self._ends_with_a_cancel(loaded.task.path))
+
+    def _ends_with_a_cancel(self, path: str) -> bool:
+        """Whether a cancel ends the task: `finally` tasks, and those within them, run in every case."""
+        return path.partition(".")[0] not in self._finals
 
     # --- settling ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +118,8 @@ class RunFold:
             return
         nodes = {name: loaded.node for name, loaded in scope.tasks.items()}
         finals = self._finals if scope.element is None else frozenset()
-        settlement = settle(nodes, finals=finals, cancelled=self._cancelled)
+        cancelled = self._cancelled and (scope.element is None or self._ends_with_a_cancel(scope.path))
+        settlement = settle(nodes, finals=finals, cancelled=cancelled)
         self._adopt(scope, settlement)
         if settlement.outcome is not None:
             self._end_scope(scope, settlement.outcome)
@@ -159,7 +168,7 @@ class RunFold:
         total = loaded.node.total
         if not loaded.open or total is None or loaded.mark >= total:
             return
-        if self._cancelled and loaded.task.name not in self._finals:
+        if self._cancelled and self._ends_with_a_cancel(loaded.task.path):
             loaded.cancel_unopened()
             self._dirty.add(loaded.row.scope)
         elif is_map(loaded.task):
