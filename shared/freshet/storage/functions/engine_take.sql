@@ -65,7 +65,8 @@ begin
         'announced', v_folded -> 'announced',
         'full', cardinality(v_reports) = p_limit or cardinality(v_requests) = p_limit,
         'runs', (
-            select coalesce(jsonb_agg(to_jsonb(r) - 'partition'), '[]') from engine.run r where r.id = any (v_runs)
+            select coalesce(jsonb_agg(to_jsonb(r) - 'partition' order by r.id), '[]')
+            from engine.run r where r.id = any (v_runs)
         ),
         'nodes', engine.nodes(v_runs, v_folded -> 'touched', v_cancel)
     );
@@ -121,6 +122,10 @@ as $$
         cross join lateral jsonb_to_recordset(g.body)
             as o (i bigint, a int, s text, r jsonb, n int, d double precision, e jsonb, c boolean, x boolean)
     ),
+    -- What the core is told: how an attempt ended, once. Were the same report there twice, it would decide it twice.
+    told as materialized (
+        select distinct on (o.i, o.a) o.* from outcome o where o.s <> 'succeeded' order by o.i, o.a, o.report
+    ),
     moved as materialized (
         select o.i as id, o.report, o.run_id, o.task_run_id, o.worker, o.bundle_id, o.claimed_at, o.a, o.d
         from outcome o
@@ -164,11 +169,10 @@ as $$
                 'seconds', o.d, 'error', o.e, 'charged', o.c, 'ended', o.x, 'worker', o.worker,
                 'bundle_id', o.bundle_id, 'claimed_at', o.claimed_at,
                 'failures', w.failures, 'losses', w.losses, 'handbacks', w.handbacks) order by o.report, o.i), '[]')
-            from outcome o
+            from told o
             cross join lateral (
                 select * from engine.work_item i where i.id = o.i and i.attempt = o.a and i.state = 'queued' offset 0
             ) w
-            where o.s <> 'succeeded'
         )
     )
 $$;
