@@ -1,0 +1,26 @@
+"""The engine agrees with the model, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+from tests.model.machine import Engine
+from tests.model.profile import profile
+from tests.model.rig import Rig
+
+
+@pytest.fixture
+def rig(database: str, redis: str) -> Iterator[Rig]:
+    made = Rig(database, redis)
+    yield made
+    made.close()
+
+
+def test_the_engine_and_its_model_agree_after_every_step(rig: Rig) -> None:
+    class Driven(Engine):
+        pass
+
+    Driven.rig = rig
+    run_state_machine_as_test(Driven, settings=profile())
