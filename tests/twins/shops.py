@@ -80,7 +80,7 @@ class TwinShop:
         return tick
 
     def pause(self, name: str) -> None:
-        self._change(name, paused=True, next_fire_at=None)
+        self._change(name, paused=True)
 
     def spoil(self, name: str) -> None:
         row = schedules_of(self.tables)[name]
