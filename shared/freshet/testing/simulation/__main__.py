@@ -6,18 +6,15 @@ Exit code 1 when a law was broken; the seed, the law and the last events before 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
+from freshet.testing.simulation.campaign import campaign
 from freshet.testing.simulation.seed import Verdict, play
 
-#: Seeds that a process plays before it answers.
-CHUNK = 20
 #: Events that are shown of a history that broke a law, and histories that are shown.
 SHOWN, TOLD = 60, 5
 
@@ -48,29 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.trace is not None:
         return _trace(given.trace)
     began = time.monotonic()
-    deadline = began + given.minutes * 60 if given.minutes else float("inf")
+    seconds = given.minutes * 60 if given.minutes else float("inf")
     tally = Tally()
-    for verdict in _verdicts(range(given.start, given.start + given.seeds), given.jobs, deadline):
+    for verdict in campaign(range(given.start, given.start + given.seeds), jobs=given.jobs, seconds=seconds):
         tally.add(verdict)
         if verdict.breaks:
             _say(f"seed {verdict.seed}: " + " | ".join(f"{each.law}: {each.what}" for each in verdict.breaks)[:2000])
     _conclude(tally, time.monotonic() - began)
     return 1 if tally.broken else 0
-
-
-def _verdicts(seeds: range, jobs: int, deadline: float) -> Iterator[Verdict]:
-    chunks = [seeds[place : place + CHUNK] for place in range(0, len(seeds), CHUNK)]
-    if jobs == 1:
-        for chunk in chunks:
-            yield from _played(deadline, chunk)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for verdicts in pool.imap_unordered(partial(_played, deadline), chunks):
-            yield from verdicts
-
-
-def _played(deadline: float, seeds: range) -> list[Verdict]:
-    return [play(seed) for seed in seeds if time.monotonic() < deadline]
 
 
 def _conclude(tally: Tally, seconds: float) -> None:

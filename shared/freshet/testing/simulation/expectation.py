@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from freshet.domain.model import Kind, OnFailure, RunIf, Task, Workflow
+from freshet.domain.model import INDEX_BITS, Kind, OnFailure, RunIf, Task, Workflow
 from freshet.testing.simulation.behaviour import CRASH, END, FAIL, HANG, Behaviour, Plan, Try
 from freshet.testing.twins.log_rows import LogAttempt
-from freshet.testing.twins.rows import INDEX_BITS, Run, TaskRun, WorkItem
+from freshet.testing.twins.rows import Run, TaskRun, WorkItem
 from freshet.testing.twins.tables import Tables
 
 #: So many lost tries in a row end an item.
@@ -49,7 +49,7 @@ class Expectation:
 
     def problems(self) -> Iterator[str]:
         """What is not as it should be."""
-        yield from self._scope("", "", (*self._workflow.tasks, *self._workflow.finals))
+        yield from self._scope("", (*self._workflow.tasks, *self._workflow.finals))
         expected = self._run_state()
         if self._run.state != expected:
             yield f"run {self._run.id} is {self._run.state} instead of {expected}"
@@ -62,7 +62,7 @@ class Expectation:
                 return "failed"
         return "cancelled" if self._cancelled else "succeeded"
 
-    def _scope(self, path: str, index_path: str, tasks: Sequence[Task]) -> Iterator[str]:
+    def _scope(self, index_path: str, tasks: Sequence[Task]) -> Iterator[str]:
         for task in tasks:
             row = self._row(task.path, index_path)
             if row.copied_from is not None:
@@ -77,7 +77,7 @@ class Expectation:
 
     def _element(self, task: Task, row: TaskRun, index: int) -> Iterator[str]:
         inner = f"{row.index_path}.{index}" if row.index_path else str(index)
-        yield from self._scope(task.path, inner, task.tasks)
+        yield from self._scope(inner, task.tasks)
         states = [self._row(each.path, inner).state for each in task.tasks if each.on_failure is OnFailure.BLOCK]
         item = self._tables.items[row.id << INDEX_BITS | index]
         expected = "failed" if "failed" in states else "succeeded"

@@ -104,18 +104,17 @@ class Weather:
                 self._stop(actor.process)
                 self.world.pause(0.0)
 
-    def _strike(self, process: Process, server: Server | None, verb: str, after: bool) -> None:  # noqa: FBT001
+    def _strike(self, process: Process, server: Server | None, verb: str, what: str) -> None:
         self._next_strike()
         draw = self.random.random()
         if draw < 0.25:
             self._crash(process)
         elif draw < 0.75 and server is not None:
-            self._say(f"{process.name}: the {'answer' if after else 'question'} of {verb} is lost")
+            self._say(f"{process.name}: the {what} of {verb} is lost")
             raise UnreachableError(f"{server.name} can't be reached: the connection broke.")
         elif draw < 0.85:
             self._stop(process)
-            if verb != "batch.locked" or not after:
-                self.world.pause(0.0)
+            self.world.pause(0.0)
         else:
             self.world.pause(self.random.choice((0.05, 0.5, 2.0, 4.0)))
 

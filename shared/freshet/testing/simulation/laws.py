@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from freshet.domain.model import Kind
+from freshet.domain.model import INDEX_BITS, Kind
 from freshet.testing.simulation.behaviour import END, Try
 from freshet.testing.simulation.expectation import Expectation, Place, Tries, item_place
 from freshet.testing.simulation.installation import BEGIN
 from freshet.testing.twins.log_rows import LogAttempt, LogRun, LogTask
-from freshet.testing.twins.rows import INDEX_BITS, INDEX_MASK, Effect, TaskRun, WorkItem
+from freshet.testing.twins.rows import INDEX_MASK, Effect, TaskRun, WorkItem
 
 if TYPE_CHECKING:
     from freshet.testing.simulation.seed import History

@@ -11,15 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import structlog
+import uuid_utils
+from structlog.typing import EventDict
 
 from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.execution.warm_child import ChildEndedError
 from freshet.runtime import fault
-from freshet.storage import requests
 from freshet.storage.database import StatementError
 from freshet.testing.simulation.behaviour import Temper
 from freshet.testing.simulation.client import Client
@@ -163,20 +164,15 @@ def _fleet(random: Any, *, scheduled: bool) -> Fleet:
 @contextmanager
 def _ids(installation: Installation) -> Iterator[None]:
     """Ids of ticks' runs come from the seed."""
-    before = requests.uuid_utils
-    # The one source of ids that the ticker has.
-    requests.uuid_utils = SimpleNamespace(uuid7=installation.new_run_id)  # type: ignore[assignment]
-    try:
+    with patch.object(uuid_utils, "uuid7", installation.new_run_id):
         yield
-    finally:
-        requests.uuid_utils = before
 
 
 @contextmanager
 def _overheard(errors: list[tuple[str, str]]) -> Iterator[None]:
     """Passes log what they swallow; here it is kept."""
 
-    def keep(_logger: object, method: str, event: dict[str, Any]) -> Any:
+    def keep(_logger: object, method: str, event: EventDict) -> EventDict:
         error = sys.exc_info()[1]
         if method in {"error", "exception"} and not isinstance(error, EXPECTED):
             errors.append((str(event.get("event")), f"{type(error).__name__}: {error} ({event.get('message')})"))

@@ -24,7 +24,7 @@ DRAWS: Final = 1024
 WAKING: Final = frozenset({"publish", "wake", "announce", "request_stop", "request_kill", "child.send"})
 
 
-class Killed(BaseException):  # noqa: N818  (not an error: the process is gone)
+class Killed(BaseException):
     """The process was killed: nothing of it may happen any more."""
 
 
@@ -114,7 +114,7 @@ class World:
         self.most_steps = steps
         self.stirred = False  # somebody who waits may be ready
         self.tracing: Callable[[str, str, str], None] | None = None
-        self.strike: Callable[[Process, Server | None, str, bool], None] | None = None
+        self.strike: Callable[[Process, Server | None, str, str], None] | None = None
         self.strike_at = 1 << 60  # the step at which the next fault may strike
         self.processes: list[Process] = []
         self.current: Actor | None = None
@@ -248,7 +248,7 @@ class World:
         if not actor.process.alive:
             raise Killed
         moment = self.now + seconds
-        if self._heap and self._heap[0][0] <= moment or self.stirred or moment < actor.process.resumes_at:
+        if (self._heap and self._heap[0][0] <= moment) or self.stirred or moment < actor.process.resumes_at:
             self._wake_at(moment, actor)
             self._hub.switch()
             if not actor.process.alive:
@@ -288,7 +288,7 @@ class World:
         if server is not None and (server.down or server.epoch != epoch):
             raise UnreachableError(f"{server.name} can't be reached: it is away.")
         if self.steps >= self.strike_at and self.strike is not None:
-            self.strike(process, server, verb, False)
+            self.strike(process, server, verb, "question")
 
     def leave(self, process: Process, server: Server | None, verb: str) -> None:
         """The way out of a verb: its effects are there. Raises Killed, UnreachableError."""
@@ -297,7 +297,7 @@ class World:
         if verb in WAKING:
             self.stirred = True
         if self.steps >= self.strike_at and self.strike is not None:
-            self.strike(process, server, verb, True)
+            self.strike(process, server, verb, "answer")
 
     def _count(self) -> None:
         self.steps += 1
