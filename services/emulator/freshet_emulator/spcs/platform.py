@@ -295,6 +295,10 @@ class Platform:
         pool.used += 1
         replica.placed = True
         for container in replica.containers:
+            container.started_at = utc_now()
+        # Written down before it runs: an emulator killed in between would else start it a second time.
+        self._save(job)
+        for container in replica.containers:
             self._start_container(job, replica, container)
         if not replica.live:
             pool.used -= 1
@@ -306,7 +310,6 @@ class Platform:
         environment = container_environment(
             self.options.environment, self.options.endpoint, job=job, replica=replica, container=container, token=token
         )
-        container.started_at = utc_now()
         if shutil.which(argv[0], path=environment.get("PATH")) is None:
             container.output.append(f"{argv[0]}: no such program\n".encode())
             container.end(None)
