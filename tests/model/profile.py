@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 EXAMPLES, STEPS = "FRESHET_MODEL_EXAMPLES", "FRESHET_MODEL_STEPS"
 
@@ -14,6 +14,8 @@ def profile() -> settings:
     # A step takes milliseconds and an example tenths of a second: no deadline, and no word about slowness.
     patient = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
     if EXAMPLES not in os.environ:
-        return settings(patient, max_examples=40, stateful_step_count=25, derandomize=True)
+        # Not shrunk: that takes minutes on real servers, and the longer runs do it.
+        phases = (Phase.explicit, Phase.generate)
+        return settings(patient, max_examples=40, stateful_step_count=25, derandomize=True, phases=phases)
     examples, steps = int(os.environ[EXAMPLES]), int(os.environ[STEPS])
     return settings(patient, max_examples=examples, stateful_step_count=steps, print_blob=True)
