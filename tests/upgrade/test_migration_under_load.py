@@ -108,13 +108,10 @@ def test_columns_and_functions_change_under_a_load_and_nothing_fails(
     for number in range(1, 4):
         release = Release(tmp_path / f"release-{number}", number)
         run = workers.site.start("load")
-        workers.until(
-            lambda run=run: workers.site.one("select exists (select from engine.bundle where run_id = %s)", run)
-        )
+        workers.until(lambda: workers.site.one("select exists (select from engine.bundle where claim is not null)"))
         migrated = beside(migrate, workers.site.database_url, source=release.directory)
         workers.until(migrated.done)
         assert migrated.result() == [f"9{number:02}_later.sql"]
-        assert workers.site.reads.run_object(run)["state"] == "running"
         assert_untroubled(workers, run)
 
 

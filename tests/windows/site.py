@@ -28,6 +28,7 @@ from freshet.engine.ring import Ring
 from freshet.engine.witness import Judge
 from freshet.recording import Measures, Recorder
 from freshet.runtime.clock import Clock, SystemClock, TurnedClock
+from freshet.scheduling import first_tick
 from freshet.storage.database import Database, Row
 from freshet.storage.definitions import Definition, Definitions
 from freshet.storage.engine_store import OPTIONS, EngineStore, PartitionLocks
@@ -157,7 +158,7 @@ class Site:
 
     def apply(self, document: Mapping[str, Any]) -> None:
         stored = normalise(document)
-        self.definitions.put(Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda *_: None)
+        self.definitions.put(Definition(name=stored["name"], document=stored, digest=digest(stored)), first_tick)
 
     def start(self, workflow: str) -> uuid.UUID:
         """Ask for a run, and tell the dispatcher."""
@@ -168,7 +169,7 @@ class Site:
 
     def sql(self, text: str, *values: Any) -> list[Row]:
         with self.database.session() as session:
-            cursor = session.execute(text, values)  # type: ignore[arg-type]
+            cursor = session.execute(text, values)
             return cursor.fetchall() if cursor.description else []
 
     def one(self, text: str, *values: Any) -> Any:
@@ -256,7 +257,7 @@ class Site:
     def age(self, seconds: float) -> None:
         """What the stores hold is older now."""
         with self.database.session() as session:
-            session.execute(_AGE, {"by": seconds})  # type: ignore[arg-type]
+            session.execute(_AGE, {"by": seconds})
         self._age_entries(seconds)
 
     def _age_entries(self, seconds: float) -> None:

@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from freshet.domain.states import RunState, is_final
-from freshet.events import describe, facts_of, serialise
+from freshet.events import EVENT_TYPES, describe, facts_of, serialise
 from freshet.events.catalogue import noun_and_state
 from freshet_api.door import Door, Json, TheDoor
 from freshet_api.live_feed import GAP, Entry, Subscription, stream_key
@@ -171,11 +171,11 @@ def _events_of(entry: Entry, run_id: uuid.UUID | None) -> list[bytes]:
 
 
 def _facts(entry: Entry, run_id: uuid.UUID | None) -> list[Json]:
-    if run_id is None:
-        return facts_of(entry.body)
-    if str(run_id).encode() not in entry.body:
+    """Its facts, of one run if named. What a later version says beyond our catalogue is left to that version's api."""
+    if run_id is not None and str(run_id).encode() not in entry.body:
         return []
-    return [fact for fact in facts_of(entry.body) if fact.get("run_id") == str(run_id)]
+    known = [fact for fact in facts_of(entry.body) if fact["type"] in EVENT_TYPES]
+    return [fact for fact in known if run_id is None or fact.get("run_id") == str(run_id)]
 
 
 def _ends(entry: Entry, run_id: uuid.UUID) -> bool:

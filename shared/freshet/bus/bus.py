@@ -233,4 +233,6 @@ def job_key(bundle_id: int) -> str:
 
 
 def _heartbeat(body: Mapping[str, Any]) -> Heartbeat:
-    return Heartbeat(**{**body, "queues": tuple(body["queues"])})
+    # A worker of a later version may say more than is known here: it must not silence all the others.
+    known = {name: body[name] for name in Heartbeat.__slots__ if name in body}
+    return Heartbeat(**{**known, "queues": tuple(body["queues"])})
