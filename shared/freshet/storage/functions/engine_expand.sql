@@ -31,6 +31,7 @@ as $$
         from engine.task_run
         where run_id = p_old and split_part(task, '.', 1) <> all (p_again)
             and state in ('succeeded', 'failed', 'skipped', 'cancelled')
+        order by id
         returning *
     )
     select coalesce(jsonb_agg(to_jsonb(c) - 'parents' order by c.id), '[]') from copied c where c.scope is null
@@ -141,7 +142,9 @@ as $$
                array(select jsonb_array_elements_text(t.parents))
         from element e
         cross join outer_task o
-        cross join jsonb_to_recordset(p_tasks) as t (task text, kind text, parents jsonb)
+        cross join rows from (jsonb_to_recordset(p_tasks) as (task text, kind text, parents jsonb))
+            with ordinality as t (task, kind, parents, place)
+        order by e.id, t.place -- the same history makes the same ids, and the first element is the first in line
         returning *
     )
     select coalesce(jsonb_agg(to_jsonb(o) - 'parents' order by o.id), '[]') from opened o
