@@ -93,7 +93,7 @@ def put_nodes(tables: Tables, rows: Rows, now: datetime) -> None:
                 attempts=task.attempts + (get("attempts") or 0),
                 error=task.error if get("error") is None else row["error"],
                 started_at=(task.started_at or now) if get("started") else task.started_at,
-                finished_at=now if get("finished") else task.finished_at,
+                finished_at=max(now, task.started_at or now) if get("finished") else task.finished_at,
             )
         )
 
@@ -111,9 +111,10 @@ def put_runs(tables: Tables, rows: Rows, now: datetime, free: Free) -> list[int]
                 state=run.state if state is None else state,
                 turn=run.turn if row["turn"] is None else row["turn"],
                 error=run.error if row["error"] is None else row["error"],
+                held=run.held and not row["cancel"],
                 cancel_requested_at=(run.cancel_requested_at or now) if row["cancel"] else run.cancel_requested_at,
                 started_at=run.started_at if state is None else run.started_at or now,
-                finished_at=now if state in FINAL else None,
+                finished_at=max(now, run.started_at or now) if state in FINAL else None,
             )
         )
         if run.final:
@@ -123,9 +124,9 @@ def put_runs(tables: Tables, rows: Rows, now: datetime, free: Free) -> list[int]
 
 
 def _release_held(tables: Tables, workflow: str, free: Free) -> int | None:
-    held = (row.id for row in tables.runs.values() if row.workflow == workflow and row.held and not row.final)
-    first = min((run for run in held if free(run)), default=None)
-    if first is None:
+    active = [row for row in tables.runs.values() if row.workflow == workflow and not row.final]
+    first = min((row.id for row in active if row.held and free(row.id)), default=None)
+    if first is None or not all(row.held for row in active):
         return None
     run = tables.runs[first] = tables.runs[first]._replace(held=False)
     tables.ask(run, "start")

@@ -25,8 +25,10 @@ def release_workers(tables: Tables, workers: Collection[str]) -> list[int]:
 def expire(tables: Tables, limit: int) -> list[tuple[int, str | None, int]]:
     """Claims past their deadline; the first item left is the one in hand."""
     now = tables.clock()
-    overdue = sorted((row.expires_at, row.id) for row in tables.bundles.values() if row.expires_at)
-    gone = [tables.bundles[key] for expires_at, key in overdue if expires_at < now][:limit]
+    overdue = sorted(
+        (row.expires_at, row.id) for row in tables.bundles.values() if row.expires_at and row.expires_at < now
+    )
+    gone = [tables.bundles[key] for key in sorted(key for _, key in overdue[:limit])]
     for bundle in gone:
         _end(tables, bundle, _overdue)
     return [(bundle.partition, bundle.worker, bundle.id) for bundle in gone]
@@ -51,7 +53,7 @@ def _end(tables: Tables, bundle: Bundle, told: Told) -> None:
 
 def _spared(tables: Tables, bundle: Bundle, spared: Collection[str]) -> bool:
     task = tables.task_runs.get(bundle.task_run_id)
-    return task is not None and task.run_id == bundle.run_id and task.task in spared
+    return task is not None and task.run_id == bundle.run_id and task.task.partition(".")[0] in spared
 
 
 def _lost(bundle: Bundle, k: int) -> dict[str, Any]:  # noqa: ARG001  (every item of it is told the same)
@@ -62,8 +64,11 @@ def _lost(bundle: Bundle, k: int) -> dict[str, Any]:  # noqa: ARG001  (every ite
 def _overdue(bundle: Bundle, k: int) -> dict[str, Any]:
     seconds = bundle.timeout_s or 0.0
     text = str(int(seconds)) if seconds == int(seconds) else str(seconds)
-    error = {"class": "timeout", "message": f"Item ran longer than its timeout of {text} s."}
-    return {"s": "timed_out" if k == bundle.done else "lost", "e": error}
+    if k == bundle.done:
+        error = {"class": "timeout", "message": f"Item ran longer than its timeout of {text} s."}
+        return {"s": "timed_out", "c": True, "e": error}
+    error = {"class": "lost", "message": "An item before it in its bundle ran longer than its timeout."}
+    return {"s": "lost", "c": False, "e": error}
 
 
 def _cancelled(bundle: Bundle, k: int) -> dict[str, Any]:

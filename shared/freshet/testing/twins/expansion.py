@@ -48,8 +48,7 @@ def open_elements(
 def expand_value(tables: Tables, task_run: int, value: Any) -> dict[str, Any]:
     """A map's width from a value: a list becomes rows, a whole number needs none."""
     if isinstance(value, list | tuple):
-        if value:
-            tables.insert_values(-task_run, 0, value)
+        tables.insert_values(-task_run, 0, value)
         return _set_total(tables, task_run, len(value), "value", -task_run)
     if jsonb_type(value) == "number" and value == int(value) and 0 <= value <= checks.WIDEST:
         return _set_total(tables, task_run, int(value), "index", None)

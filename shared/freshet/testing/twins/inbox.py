@@ -77,11 +77,14 @@ def fold(tables: Tables, reports: Iterable[Report], locked: frozenset[str], now:
     ours = (row for row in reports if row.run_id in locked)
     gone = [row for row in ours if tables.reports.pop(row.id, None) is not None]
     # What did not succeed is looked up before anything moves: SQL reads both in one statement, so of one moment.
-    outcomes = [row for report in gone for row in _outcomes(tables, report)]
+    told: dict[tuple[int, int], OutcomeRow] = {}
+    for report in gone:
+        for row in _outcomes(tables, report):
+            told.setdefault((row.item, row.attempt), row)
     moved = [each for report in gone for each in _move(tables, report, now)]
     _count(tables, moved)
     announced = _tell(tables, moved, now)
-    return Folded(outcomes, announced, {row.task_run_id for row in gone if row.body})
+    return Folded(list(told.values()), announced, {row.task_run_id for row in gone if row.body})
 
 
 def nodes(tables: Tables, runs: Iterable[str], touched: Iterable[int], cancelled: Iterable[str]) -> list[TaskRun]:

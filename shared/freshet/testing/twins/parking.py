@@ -28,7 +28,7 @@ def park_run(tables: Tables, key: str, error: str) -> dict[str, Any] | None:
         run._replace(
             state="failed",
             started_at=run.started_at or now,
-            finished_at=now,
+            finished_at=max(now, run.started_at or now),
             error={"class": "internal", "message": error},
         )
     )

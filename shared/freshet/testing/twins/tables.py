@@ -76,6 +76,12 @@ class Tables:
         self._numbers[table] += 1
         return self._numbers[table]
 
+    def dump(self) -> dict[str, Any]:
+        """A picture of all rows that can be compared, its ids and times normalised (see `picture`)."""
+        from freshet.testing.twins.picture import picture
+
+        return picture(self)
+
     # --- transactions ----------------------------------------------------------------------------------------------
 
     def savepoint(self) -> Saved:
@@ -167,7 +173,8 @@ class Tables:
         rows, more = self.values.get(source, {}), dict(enumerate(values, first))
         if rows.keys() & more.keys():
             raise DataError('duplicate key value violates unique constraint "value_pkey"')
-        self.values[source] = {**rows, **more}
+        if more:
+            self.values[source] = {**rows, **more}
 
     def record_effect(self, bundle: int, claim: UUID, value: Any) -> None:
         """What user code wrote."""

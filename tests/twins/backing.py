@@ -1,0 +1,167 @@
+"""The two backings of one engine: Postgres, and its twin. A contract test sees one of them, a lockstep both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from tests.twins.reading import read_effects, read_tables
+
+from freshet.definition import digest, normalise
+from freshet.storage.database import Database
+from freshet.storage.definitions import Definition, Definitions
+from freshet.storage.engine_store import OPTIONS, EngineStore, PartitionLocks
+from freshet.storage.requests import Requests
+from freshet.storage.session import ProcessSession, Turn
+from freshet.storage.worker_store import WorkerStore
+from freshet.testing.twins.engine_store import EngineStoreTwin, PartitionLocksTwin
+from freshet.testing.twins.process_session import ProcessSessionTwin
+from freshet.testing.twins.requests import RequestsTwin
+from freshet.testing.twins.tables import Tables
+from freshet.testing.twins.worker_store import WorkerStoreTwin
+
+
+class Backing(Protocol):
+    """Postgres, or what stands for it."""
+
+    store: EngineStore
+    workers: WorkerStore
+    requests: Requests
+
+    def locks(self, owner: str) -> PartitionLocks: ...
+    def session(self) -> ProcessSession: ...
+    def write(self, session: ProcessSession, value: str) -> None:
+        """User code writes something on its connection."""
+
+    def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store a definition; the stored document."""
+        ...
+
+    def tables(self) -> Tables:
+        """What is committed now. Not to be written."""
+        ...
+
+    def age(self, seconds: float) -> None:
+        """Time passes, as far as bundles see it."""
+
+    def hold(self) -> None:
+        """The time since this was called before did not pass, as far as bundles see it."""
+
+    def close(self) -> None: ...
+
+
+class RealBacking:
+    """Postgres."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.database = Database(url, name="dispatcher", options=OPTIONS)
+        self.store = EngineStore(self.database)
+        self.workers = WorkerStore(self.database)
+        self.requests = Requests(self.database)
+        self._definitions = Definitions(self.database)
+        self._held_at = time.monotonic()
+        self.run(
+            "create table public.effect (id bigint generated always as identity, bundle bigint, claim uuid, value text)"
+        )
+        self.run("grant all on public.effect to freshet_process")
+
+    def locks(self, owner: str) -> PartitionLocks:
+        return PartitionLocks(self.database)
+
+    def session(self) -> ProcessSession:
+        return ProcessSession(self._url)
+
+    def write(self, session: ProcessSession, value: str) -> None:
+        connection = session.connection
+        assert connection.turn is not None
+        connection.execute(
+            "insert into public.effect (bundle, claim, value) values (%s, %s, %s)",
+            (connection.turn.bundle, connection.turn.claim, value),
+        )
+
+    def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        stored = normalise(document)
+        self._definitions.put(
+            Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda _, __, now: now
+        )
+        return stored
+
+    def tables(self) -> Tables:
+        tables = read_tables(self.database)
+        read_effects(self.database, tables)
+        return tables
+
+    def age(self, seconds: float) -> None:
+        self.run(
+            "update engine.bundle set due_at = due_at - %(by)s, expires_at = expires_at - %(by)s,"
+            " published_at = published_at - %(by)s, submitted_at = submitted_at - %(by)s",
+            {"by": timedelta(seconds=seconds)},
+        )
+
+    def hold(self) -> None:
+        since, self._held_at = self._held_at, time.monotonic()
+        self.age(since - self._held_at)
+
+    def run(self, text: str, parameters: Mapping[str, Any] | None = None) -> None:
+        with self.database.session() as session:
+            session.execute(text, parameters)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class TwinBacking:
+    """The twin."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._tables = Tables(self._clock)
+        self.store = EngineStoreTwin(self._tables)
+        self.workers = WorkerStoreTwin(self._tables)
+        self.requests = RequestsTwin(self._tables)
+
+    def _clock(self) -> datetime:
+        self._now += timedelta(microseconds=7)
+        return self._now
+
+    def locks(self, owner: str) -> PartitionLocks:
+        return PartitionLocksTwin(self._tables, owner=owner)
+
+    def session(self) -> ProcessSession:
+        return ProcessSessionTwin(self._tables)
+
+    def write(self, session: ProcessSession, value: str) -> None:
+        assert isinstance(session, ProcessSessionTwin)
+        session.connection.execute(value)
+
+    def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        stored = normalise(document)
+        versions = [version for name, version in self._tables.documents if name == stored["name"]]
+        self._tables.documents[stored["name"], max(versions, default=0) + 1] = stored
+        return stored
+
+    def tables(self) -> Tables:
+        return self._tables
+
+    def age(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+    def hold(self) -> None:
+        """It passes only when it is told to."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def turn(bundle: int, claim: UUID) -> Turn:
+    """An item's right to the session, with no earlier items to report."""
+    return Turn(bundle=bundle, claim=claim, before_begin=lambda: None)
+
+
+def outcomes(items: Sequence[tuple[int, int]], state: str = "succeeded", **more: Any) -> list[dict[str, Any]]:
+    """The same outcome for each (item, attempt)."""
+    return [{"i": item, "a": attempt, "s": state, **more} for item, attempt in items]
