@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """One run; its report."""
     lease = given.lease or (LEASE if given.minutes >= LONG_RUN else SHORT_LEASE)
-    with installation(names=SERVICES, behind_lines=plan.CUT_OFF, settings={"FRESHET_LEASE": str(lease)}) as made:
+    settings = {"FRESHET_LEASE": str(lease)}
+    with installation(names=SERVICES, behind_lines=plan.CUT_OFF, settings=settings, as_root=not given.plain) as made:
         try:
             report = _hit(made, given, lease)
         except BaseException:
@@ -206,6 +207,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the sequence of faults is a function of it")
     parser.add_argument("--items", type=int, help="items to be passed in that time; 60 per second without it")
     parser.add_argument("--lease", type=float, help="seconds; 60 in runs of 10 minutes and more, else 15")
+    parser.add_argument("--plain", action="store_true", help="as without root: a proxy, and no full disk")
     parser.add_argument("--logs", action="store_true", help="keep the logs beside the report, broken or not")
     parser.add_argument("--report", type=Path, required=True, metavar="FILE", help="where the JSON report goes")
     return parser.parse_args(argv)

@@ -115,9 +115,12 @@ class Installation:
 
 @contextmanager
 def installation(
-    *, names: Sequence[str], behind_lines: Sequence[str], settings: Mapping[str, str], with_disk: bool = True
+    *, names: Sequence[str], behind_lines: Sequence[str], settings: Mapping[str, str], as_root: bool = True
 ) -> Iterator[Installation]:
-    """Servers that run and services that can be started. `names`: of the services; some of them behind a line."""
+    """Servers that run and services that can be started. `names`: of the services; some of them behind a line.
+
+    `as_root`: use what only root can have, if we are root.
+    """
     for name in [name for name in os.environ if name.startswith("FRESHET_")]:
         del os.environ[name]  # a setting of this shell must not reach the services
     network.forget_dead()
@@ -128,10 +131,10 @@ def installation(
         directory.chmod(0o755)
         for folder in ("logs", "effects", "data", "emulator"):
             (directory / folder).mkdir()
-        small = disk.mounted_disk(directory / "disk") if with_disk else None
+        small = disk.mounted_disk(directory / "disk") if as_root else None
         if small is not None:
             stack.callback(small.close)
-        lines = _lines(behind_lines, stack)
+        lines = _lines(behind_lines, stack, as_root=as_root)
         data = small.path if small is not None else directory / "data"
         hosts = [line.address(0)[0] for line in lines.values() if isinstance(line, Namespace)]
         postgres = Postgres(data, addresses=hosts, networks=[f"{host}/30" for host in hosts])
@@ -162,8 +165,8 @@ def _end(made: Installation) -> None:
     made.fleet.stop(lambda _: True, 5.0)  # the emulator stops its containers
 
 
-def _lines(names: Sequence[str], stack: ExitStack) -> dict[str, Line]:
-    kind = Namespace if network.can_make_namespaces() else None
+def _lines(names: Sequence[str], stack: ExitStack, *, as_root: bool) -> dict[str, Line]:
+    kind = Namespace if as_root and network.can_make_namespaces() else None
     lines: dict[str, Line] = {}
     for number, name in enumerate(names):
         line: Line = kind(number) if kind else Proxy()

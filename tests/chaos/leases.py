@@ -38,6 +38,7 @@ Json = dict[str, Any]
 LEASE = 60.0  # seconds, as in production
 BUDGET = 5.0  # seconds from the death to the next claim, for 99 of 100
 HELD = 1.0  # seconds for which a claim has been held when its worker is killed
+LONGEST_STOP = 50.0  # seconds for which the living are stopped
 AT_ONCE = 3  # deaths that are measured at a time
 WORKFLOW: Json = {
     "name": "hold",
@@ -67,6 +68,7 @@ class Leases:
     killed: set[str] = field(default_factory=set)  # workers, by the names that they give themselves
     seconds: list[float] = field(default_factory=list)  # from death to claimable
     by_how: dict[str, list[float]] = field(default_factory=dict)
+    _frozen: list[tuple[float, Service]] = field(default_factory=list)  # until when, on the monotonic clock
 
     def workers(self) -> list[Service]:
         """All copies of the worker."""
@@ -125,57 +127,64 @@ class Leases:
 
     def starve(self, seconds: float) -> Json:
         """Everything that the living may suffer; item-seconds that they held meanwhile, and what they suffered."""
-        end = time.monotonic() + seconds
-        item_seconds, most, last = 0.0, 0, time.monotonic()
-        suffered = {"stops of a worker": 0, "stalls of everything": 0, "longest stop": 0.0, "longest stall": 0.0}
-        frozen: list[tuple[float, Service]] = []
-        next_stop, next_stall = time.monotonic() + 5.0, time.monotonic() + 10.0
+        now = time.monotonic()
+        end, last, most = now + seconds, now, 0
+        next_stop, next_stall = now + 5.0, now + 10.0
+        item_seconds, stops, stalls = 0.0, [0.0], [0.0]
         with burning():
-            while (now := time.monotonic()) < end or frozen:
+            while (now := time.monotonic()) < end or self._frozen:
                 ((held,),) = self._query(_IN_HAND)
                 item_seconds, last, most = item_seconds + held * (now - last), now, max(most, held)
-                for moment, service in frozen:
-                    if moment <= now:
-                        service.thaw()
-                frozen = [each for each in frozen if each[0] > now]
-                if now >= next_stop and now < end:
-                    length = self.draw.uniform(1.0, min(50.0, LEASE - 10.0))
-                    self._stop_one(frozen, now + length)
-                    suffered["stops of a worker"] += 1
-                    suffered["longest stop"] = max(suffered["longest stop"], round(length, 1))
+                self._thaw(now)
+                if next_stop <= now < end:
+                    stops.append(self._stop_one(now))
                     next_stop = now + self.draw.uniform(2.0, 15.0)
-                if now >= next_stall and now < end:
-                    length = self.draw.uniform(0.2, 6.0)
-                    self._stall(length, {service.name for _, service in frozen})
-                    suffered["stalls of everything"] += 1
-                    suffered["longest stall"] = max(suffered["longest stall"], round(length, 1))
+                if next_stall <= now < end:
+                    stalls.append(self._stall())
                     next_stall = time.monotonic() + self.draw.uniform(3.0, 20.0)
                 self.made.look_after()
                 time.sleep(0.2)
-        return {"item-seconds": round(item_seconds), "most items in hand": most, **suffered}
+        return {
+            "item-seconds": round(item_seconds),
+            "most items in hand": most,
+            "stops of a worker": sum(1 for each in stops if each),
+            "longest stop": round(max(stops), 1),
+            "stalls of everything": len(stalls) - 1,
+            "longest stall": round(max(stalls), 1),
+        }
 
-    def _stop_one(self, frozen: list[tuple[float, Service]], until: float) -> None:
-        service = self.draw.choice(self.workers())
-        if any(each is service for _, each in frozen):
-            return
-        if service.send(signal.SIGSTOP, children=self.draw.random() < 0.5):
-            frozen.append((until, service))
+    def _stop_one(self, now: float) -> float:
+        """Stop a worker for less than the lease, its supervisor alone or its child too; seconds, 0 if it can't be."""
+        service, seconds = self.draw.choice(self.workers()), self.draw.uniform(1.0, LONGEST_STOP)
+        children = self.draw.random() < 0.5
+        if service.frozen or not service.send(signal.SIGSTOP, children=children):
+            return 0.0
+        self._frozen.append((now + seconds, service))
+        return seconds
 
-    def _stall(self, seconds: float, frozen: set[str]) -> None:
-        """As when a machine swaps: nothing moves for a while, in short bursts, the servers least of all."""
-        services = [each for each in self.made.fleet.services.values() if each.name not in frozen]
+    def _thaw(self, now: float) -> None:
+        for moment, service in self._frozen:
+            if moment <= now:
+                service.thaw()
+        self._frozen = [each for each in self._frozen if each[0] > now]
+
+    def _stall(self) -> float:
+        """As when a machine swaps: nothing moves, in short bursts, and the servers do not either; seconds."""
+        seconds = self.draw.uniform(0.2, 6.0)
+        services = [each for each in self.made.fleet.services.values() if not each.frozen]
         servers = [pid for pid in (self.made.postgres.pid, self.made.redis.pid) if pid is not None]
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             stopped = [each for pid in servers for each in (pid, *descendants(pid))]
             for service in services:
                 service.send(signal.SIGSTOP, children=True)
             _signal(stopped, signal.SIGSTOP)
-            time.sleep(max(0.05, min(self.draw.uniform(0.1, 3.0), end - time.monotonic())))
+            time.sleep(min(self.draw.uniform(0.1, 3.0), left))
             _signal(stopped, signal.SIGCONT)
             for service in services:
                 service.thaw()
             time.sleep(0.05)
+        return seconds
 
     # --- the one that comes back ------------------------------------------------------------------------------------
 
@@ -215,6 +224,8 @@ class Leases:
         return self.session.execute(statement.encode(), values).fetchall()
 
 
+NICE = 5  # how far the burners give way
+
 _HOLDERS = """
 select w.id, w.pid, b.id, b.items[b.done + 1]
 from engine.bundle b join engine.worker w on w.id = b.worker
@@ -240,9 +251,6 @@ def burning() -> Iterator[None]:
     finally:
         for burner in burners:
             burner.stop(0.0)
-
-
-NICE = 5
 
 
 def _kill(service: Service, how: str) -> None:
@@ -274,7 +282,7 @@ def run(given: argparse.Namespace) -> Json:
     names = ["api", "dispatcher-1", "dispatcher-2", "recorder-1", *(f"worker-{n + 1}" for n in range(given.workers))]
     began = time.monotonic()
     settings = {"FRESHET_LEASE": str(LEASE)}
-    with installation(names=names, behind_lines=(), settings=settings, with_disk=False) as made:
+    with installation(names=names, behind_lines=(), settings=settings, as_root=False) as made:
         made.look_after()
         made.start()
         with psycopg.connect(made.postgres.url(), autocommit=True) as session:
@@ -307,7 +315,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--deaths", type=int, default=200, help="workers to be killed")
     parser.add_argument("--starve", type=float, help="starve workers for so many seconds instead")
     parser.add_argument("--workers", type=int, default=10)
-    parser.add_argument("--hold", type=float, default=3.0, help="seconds that an item takes")
+    parser.add_argument("--hold", type=float, default=15.0, help="seconds that an item takes")
     parser.add_argument("--quick", type=int, default=3_000, help="items that take no time, so that bundles grow")
     parser.add_argument("--unfenced", action="store_true", help="without the worker that outsleeps its lease")
     parser.add_argument("--seed", type=int, default=1)
