@@ -13,8 +13,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import orjson
-from freshet_api import starting
-from freshet_api.bodies import RerunBody
 
 from freshet.bus import Bus, Heartbeat
 from freshet.definition import compile_workflow, digest, normalise
@@ -30,6 +28,8 @@ from freshet.storage.engine_rows import Taken
 from freshet.storage.engine_store import OPTIONS, EngineBatch, EngineStore
 from freshet.storage.requests import NewRun, Requests
 from freshet.storage.worker_store import Claimed, WorkerStore
+from freshet_api import starting
+from freshet_api.bodies import RerunBody
 
 PARTITIONS = tuple(range(16))
 WORKERS = ("w1", "w2", "w3")
@@ -168,7 +168,7 @@ class Rig:
 
     def sql(self, text: str, *values: Any) -> list[Row]:
         with self.database.session() as session:
-            cursor = session.execute(text, values)  # type: ignore[arg-type]
+            cursor = session.execute(text, values)
             return cursor.fetchall() if cursor.description else []
 
     def look(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class Rig:
     def apply(self, document: Mapping[str, Any]) -> None:
         stored = normalise(document)
         self.definitions.put(
-            Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda *_: None
+            Definition(name=stored["name"], document=stored, digest=digest(stored)), lambda schedule, anchor, now: now
         )
 
     def start(self, workflow: str, params: Mapping[str, Any], *, held: bool = False) -> str:
@@ -264,5 +264,3 @@ class Rig:
 def key_of(worker: str) -> int:
     """The key of a worker's witness."""
     return 7_000_000 + WORKERS.index(worker)
-
-

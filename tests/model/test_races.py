@@ -91,7 +91,9 @@ class Held:
 def held(race: Race, *, width: int = 0, **more: Any) -> Held:
     """One run of a task whose bundle `w1` holds; a `width` above 2 makes it one of several items."""
     engine = race.engine
-    engine.apply({"name": "w", "tasks": {"a": process(**({"for_each": str(width)} if width else {}), **more)}})
+    if width:
+        more["for_each"] = str(width)
+    engine.apply({"name": "w", "tasks": {"a": process(**more)}})
     run = engine.start("w")
     engine.fold()
     if width:
