@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from freshet.domain.model import Workflow
@@ -31,7 +32,7 @@ def run_fact(run: RunRow, workflow: Workflow, state: str, *, now: str, error: ob
         "rerun_of": run.rerun_of,
         "created_at": run.created_at,
         "started_at": run.started_at or now,
-        "finished_at": None if state == "running" else now,
+        "finished_at": None if state == "running" else _end(run.started_at, now),
         "error": error,
         "root_task_name": workflow.root_task_name,
         "traceparent": run.traceparent,
@@ -55,7 +56,7 @@ def task_fact(loaded: LoadedTask, state: str, *, now: str) -> Fact:
         "cancelled": node.cancelled,
         "attempts": row.attempts + loaded.tries,
         "started_at": row.started_at or now,
-        "finished_at": None if state == "running" else now,
+        "finished_at": None if state == "running" else _end(row.started_at, now),
         "error": node.error,
         **({"result_of": row.copied_from or row.id} if _has_result(loaded, state) else {}),
     }
@@ -85,6 +86,11 @@ def _item_fact(run: RunRow, state: str, batch: list[tuple[LoadedTask, OutcomeRow
         "claimed_at": first.claimed_at,
         "items": [[out.item & 0xFFFFFF, out.attempt, out.seconds, error] for _, out, error in batch],
     }
+
+
+def _end(start: str | None, now: str) -> str:
+    """When something ended: not before it began, although the database's clock may have been put back since."""
+    return now if start is None else max(start, now, key=datetime.fromisoformat)
 
 
 def _has_result(loaded: LoadedTask, state: str) -> bool:
