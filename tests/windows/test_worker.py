@@ -79,7 +79,7 @@ def test_a_worker_killed_around_an_items_commit_leaves_the_effect_once(
     assert mark.exists()
 
 
-@window("item.ran", "item.committed")
+@window("item.ran")
 def test_a_child_killed_before_an_items_commit_fails_the_item_and_leaves_nothing_of_it(workers: Workers) -> None:
     effect = {**WORK["tasks"]["effect"], "retries": {"limit": 1, "delay": "PT0S"}}  # type: ignore[index]
     workers.site.apply({**WORK, "tasks": {**WORK["tasks"], "effect": effect}})  # type: ignore[dict-item]
