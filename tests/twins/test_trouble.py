@@ -41,6 +41,7 @@ class Script:
         self.passed: list[str] = []
         self.failing: set[str] = set()
         self.meanwhile: Callable[[], object] = lambda: None
+        self.woken = False  # the call that blocked last
 
     def enter(self, verb: str) -> None:
         self._pass(f"enter {verb}")
@@ -52,7 +53,8 @@ class Script:
         self.passed.append(f"block {verb} {seconds:g}")
         if not ready():
             self.meanwhile()
-        return ready()
+        self.woken = ready()
+        return self.woken
 
     def _pass(self, step: str) -> None:
         self.passed.append(step)
@@ -151,6 +153,14 @@ def test_a_restart_takes_back_reads_and_acknowledgements(server: RedisTwin, bus:
     assert [fact.outbox_id for fact in reader.read()] == [1]
 
 
+def test_what_a_flush_took_does_not_come_back_with_a_restart(server: RedisTwin, bus: BusTwin) -> None:
+    bus.wake("a")
+    assert bus.await_wake(["a"], seconds=1) == "a"
+    server.flush()
+    server.restart(lose=1)
+    assert bus.await_wake(["a"], seconds=1) is None
+
+
 def test_what_was_done_together_is_lost_together(server: RedisTwin, bus: BusTwin) -> None:
     bus.request_stop("w", 4)
     assert bus.beat(HEARTBEAT, expires_s=3) == [4]
@@ -212,6 +222,7 @@ def test_a_server_that_goes_away_ends_a_blocked_call(server: RedisTwin, bus: Bus
     script.meanwhile = lambda: setattr(server, "down", True)
     with pytest.raises(UnreachableError):
         bus.await_wake(["a"], seconds=1)
+    assert script.woken
 
 
 class Meanwhile:
@@ -229,7 +240,9 @@ class Meanwhile:
         if isinstance(self.pipes, TwinPipes):
             bus = self.pipes.bus()
             self._script.meanwhile = lambda: action(bus)
-            return call(Blocked(self.pipes, self._script))
+            answer = call(Blocked(self.pipes, self._script))
+            assert self._script.woken
+            return answer
         answers: SimpleQueue[Any] = SimpleQueue()
         thread = Thread(target=lambda: answers.put(call(Blocked(self.pipes, None))))
         thread.start()
