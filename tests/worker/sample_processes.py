@@ -36,6 +36,12 @@ def insert(payload, context):
     return payload
 
 
+@process("insert-apart", isolation="process")
+def insert_apart(payload, context):
+    if payload is not None:
+        context.connection.execute("insert into public.effect values (%s)", [payload])
+
+
 @process("odd")
 def odd(payload, context):
     """Odd numbers write, even ones do not."""

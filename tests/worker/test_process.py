@@ -349,6 +349,19 @@ def test_isolation_gives_each_item_a_fresh_child(work: Work, serve: Serve) -> No
     assert len(set(warm)) == 1
 
 
+def test_an_item_that_writes_is_not_fenced_off_by_one_of_another_child(work: Work, serve: Serve, rows: Rows) -> None:
+    # The first item's outcome is known to the supervisor and not committed when the second one's child commits.
+    outcomes = serve(work("insert-apart", [None, "apart", None, "again"]))
+    assert states(outcomes) == ["succeeded"] * 4
+    assert rows.one("select array_agg(value order by value) from effect") == ["again", "apart"]
+
+
+def test_an_item_that_writes_after_one_that_killed_its_child_commits(work: Work, serve: Serve, rows: Rows) -> None:
+    text = "context.connection.execute(\"insert into public.effect values ('after')\") and 1"
+    assert states(serve(work("evaluate", ["__import__('os')._exit(3)", text]))) == ["failed", "succeeded"]
+    assert rows.one("select array_agg(value) from effect") == ["after"]
+
+
 def test_outcomes_are_committed_while_the_bundle_goes_on(work: Work, serve: Serve, rows: Rows) -> None:
     bundle = work("evaluate", ["1", "2", "context.connection.execute('select pg_advisory_xact_lock(4712)') and 3"])
     rows.sql("select pg_advisory_lock(4712)")
