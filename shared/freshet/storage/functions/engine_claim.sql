@@ -1,3 +1,14 @@
+-- What an item has yielded, as a list: an item of a map that yields counts as having come to that.
+create or replace function engine.yielded(item bigint) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $$
+    select coalesce(jsonb_agg(v.value order by v.idx), '[]') from engine.value v where v.source = item
+$$;
+
 -- A worker takes a bundle: compare-and-set, the `running` fact, and all that the work needs, in one round trip.
 --
 -- Null when the bundle is gone, claimed, watched or not due yet. Every look-up goes by a whole primary key through
@@ -48,10 +59,12 @@ begin
             select value from engine.value where source = t.source and idx = (e.item & index_mask) offset 0
         ) v on true;
     elsif t.source_kind = 'item' then
-        select jsonb_agg(w.result order by e.ord) into element_values
+        select jsonb_agg(coalesce(w.result, case when w.row_count is not null then engine.yielded(w.id) end) order by e.ord)
+        into element_values
         from unnest(b.items) with ordinality e(item, ord)
         left join lateral (
-            select result from engine.work_item where id = (t.source << 24 | (e.item & index_mask)) offset 0
+            select id, result, row_count from engine.work_item
+            where id = (t.source << 24 | (e.item & index_mask)) offset 0
         ) w on true;
     else
         parents := engine.parents(b.run_id, t.index_path, t.parents);
@@ -129,7 +142,8 @@ as $$
         when 'value' then (
             select v.value from engine.value v where v.source = t.source and v.idx = (item & ((1 << 24) - 1)))
         when 'item' then (
-            select w.result from engine.work_item w where w.id = (t.source << 24 | (item & ((1 << 24) - 1))))
+            select coalesce(w.result, case when w.row_count is not null then engine.yielded(w.id) end)
+            from engine.work_item w where w.id = (t.source << 24 | (item & ((1 << 24) - 1))))
     end
     from engine.task_run t where t.id = item >> 24
 $$;

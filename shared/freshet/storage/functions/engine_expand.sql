@@ -46,7 +46,9 @@ as $$
     select case t.source_kind
         when 'index' then to_jsonb((p_item & 16777215)::int)
         when 'value' then (select v.value from engine.value v where v.source = t.source and v.idx = (p_item & 16777215)::int)
-        when 'item' then (select w.result from engine.work_item w where w.id = t.source << 24 | (p_item & 16777215))
+        when 'item' then (
+            select coalesce(w.result, case when w.row_count is not null then engine.yielded(w.id) end)
+            from engine.work_item w where w.id = t.source << 24 | (p_item & 16777215))
     end
     from engine.task_run t where t.id = p_item >> 24
 $$;
@@ -57,7 +59,7 @@ returns jsonb
 language sql
 stable
 as $$
-    select w.result
+    select coalesce(w.result, case when w.row_count is not null then engine.yielded(w.id) end)
     from engine.task_run t
     join engine.work_item w on w.id = coalesce(t.copied_from, t.id) << 24
     where t.run_id = p_run and t.task = p_task and t.index_path = p_index_path and t.source_kind is null

@@ -110,9 +110,10 @@ begin
     loop
         update engine.work_item w
         set state = e.state, finished_at = p_now,
-            result = (select r.result from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded'),
-            row_count = (
-                select r.row_count from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded')
+            -- What the inner task yielded stands in rows of its own key; the element has it as a list.
+            result = (
+                select coalesce(r.result, case when r.row_count is not null then engine.yielded(r.id) end)
+                from engine.work_item r where r.id = e.result_of << 24 and e.state = 'succeeded')
         where w.id = e.id and w.state = 'running';
     end loop;
 end

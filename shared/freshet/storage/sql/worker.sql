@@ -103,11 +103,10 @@ select document from engine.workflow_version where workflow = %(workflow)s and v
 
 -- name: ItemPage
 -- Results of a fanned-out task by index. Items beyond the window of a cancelled map have no rows.
-select (w.id & 16777215)::int as idx, coalesce(w.result, rows.list) as value
+select
+    (w.id & 16777215)::int as idx,
+    coalesce(w.result, case when w.row_count is not null then engine.yielded(w.id) end) as value
 from engine.work_item w
-left join lateral (
-    select jsonb_agg(v.value order by v.idx) as list from engine.value v where v.source = w.id and w.row_count is not null
-) rows on true
 where w.id >= (%(source)s::bigint << 24 | %(first)s) and w.id < (%(source)s::bigint << 24) + %(first)s + %(count)s
 order by w.id
 

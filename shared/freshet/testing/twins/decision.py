@@ -18,6 +18,7 @@ from freshet.storage.engine_rows import Put
 from freshet.testing.twins import checks
 from freshet.testing.twins.rows import FINAL, Bundle, WorkItem
 from freshet.testing.twins.tables import Tables
+from freshet.testing.twins.values import item_result
 
 Rows = Iterable[Mapping[str, Any]]
 Free = Callable[[str], bool]  # whether nobody else holds the lock of a run
@@ -68,10 +69,8 @@ def put_elements(tables: Tables, rows: Rows, now: datetime) -> None:
         lender = None
         if row["result_of"] is not None and state == "succeeded":
             lender = tables.items.get(row["result_of"] << INDEX_BITS)
-        result, count = (None, None) if lender is None else (lender.result, lender.row_count)
-        tables.items[item.id] = checks.work_item(
-            item._replace(state=state, finished_at=now, result=result, row_count=count)
-        )
+        result = None if lender is None else item_result(tables, lender)
+        tables.items[item.id] = checks.work_item(item._replace(state=state, finished_at=now, result=result))
 
 
 def put_nodes(tables: Tables, rows: Rows, now: datetime) -> None:

@@ -21,7 +21,7 @@ from freshet.testing.twins.passage import Passage
 from freshet.testing.twins.rows import TaskRun
 from freshet.testing.twins.tables import Saved, Tables
 from freshet.testing.twins.texts import copied, jsonb, time_text
-from freshet.testing.twins.values import item_value, task_in
+from freshet.testing.twins.values import item_result, item_value, task_in
 
 
 class EngineBatchTwin(EngineBatch):
@@ -53,22 +53,22 @@ class EngineBatchTwin(EngineBatch):
             announced=folded.announced,
             full=found.full,
             runs=[inbox.run_row(tables.runs[run]) for run in sorted(locked)],
-            nodes=_rows(nodes),
+            nodes=self._rows(nodes),
         )
 
     def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
         """Make pending TaskRuns."""
-        return _rows(expansion.open_scope(self._written(), rows))
+        return self._rows(expansion.open_scope(self._written(), rows))
 
     def copy_tasks(self, run: str, old: str, again: Sequence[str]) -> list[TaskRunRow]:
         """Copy what a rerun does not run again."""
-        return _rows(expansion.copy_tasks(self._written(), run, old, again, self._tables.clock()))
+        return self._rows(expansion.copy_tasks(self._written(), run, old, again, self._tables.clock()))
 
     def open_elements(
         self, task_run: int, *, first: int, count: int, tasks: Sequence[Mapping[str, Any]]
     ) -> list[TaskRunRow]:
         """Open elements of a nested map."""
-        return _rows(expansion.open_elements(self._written(), task_run, first, count, tasks))
+        return self._rows(expansion.open_elements(self._written(), task_run, first, count, tasks))
 
     def expand_result(
         self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]
@@ -86,7 +86,7 @@ class EngineBatchTwin(EngineBatch):
         """A plain task's result, None when it has none."""
         found = task_in(self._tables, run, task, index_path)
         item = None if found is None or found.mapped else self._tables.items.get(found.owner << INDEX_BITS)
-        return None if item is None else copied(item.result)
+        return None if item is None else copied(item_result(self._tables, item))
 
     def element_value(self, item: int) -> Any:
         """The value of an element or an item."""
@@ -142,6 +142,5 @@ class EngineBatchTwin(EngineBatch):
     def _free(self, run: str) -> bool:
         return self._tables.run_locks.get(run, self._held) == self._held
 
-
-def _rows(tasks: Iterable[TaskRun]) -> list[TaskRunRow]:
-    return [inbox.task_row(task) for task in tasks]
+    def _rows(self, tasks: Iterable[TaskRun]) -> list[TaskRunRow]:
+        return [inbox.task_row(self._tables, task) for task in tasks]

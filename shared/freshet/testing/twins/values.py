@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from freshet.domain.model import INDEX_BITS
-from freshet.testing.twins.rows import INDEX_MASK, TaskRun
+from freshet.testing.twins.rows import INDEX_MASK, TaskRun, WorkItem
 from freshet.testing.twins.tables import Tables
 
 
@@ -29,7 +29,14 @@ def mapped_value(tables: Tables, task: TaskRun, item: int) -> Any:
     if task.source_kind == "value":
         return tables.values.get(task.source, {}).get(index)
     lender = tables.items.get(task.source << INDEX_BITS | index)
-    return None if lender is None else lender.result
+    return None if lender is None else item_result(tables, lender)
+
+
+def item_result(tables: Tables, item: WorkItem) -> Any:
+    """What an item came to: its result, or what it yielded as a list."""
+    if item.result is None and item.row_count is not None:
+        return rows_of(tables, item.id) or []
+    return item.result
 
 
 def task_in(tables: Tables, run: str, task: str, index_path: str) -> TaskRun | None:
@@ -56,8 +63,7 @@ def item_page(tables: Tables, task_run: int, first: int, count: int) -> dict[int
     for index in range(first, first + count):
         item = tables.items.get(task_run << INDEX_BITS | index)
         if item is not None:
-            yielded = rows_of(tables, item.id) if item.row_count is not None else None
-            page[index] = yielded if item.result is None else item.result
+            page[index] = item_result(tables, item)
     return page
 
 
