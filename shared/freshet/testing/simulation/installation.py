@@ -39,6 +39,7 @@ from freshet.storage.worker_store import WorkerRow
 from freshet.testing.simulation.behaviour import Behaviour, Temper, Try
 from freshet.testing.simulation.child import BenchTwin, ChannelTwin, ChildTwin, SignalsTwin
 from freshet.testing.simulation.jobs import Account, JobServicesTwin
+from freshet.testing.simulation.payloads import Payloads
 from freshet.testing.simulation.user_code import UserCode
 from freshet.testing.simulation.workload import ISOLATED, PROCESS, Workload
 from freshet.testing.simulation.world import Doorway, Process, Server, World, WorldClock
@@ -156,11 +157,13 @@ class Installation:
         world = self.world
         self.postgres, self.redis_server, self.snowflake = Server("Postgres"), Server("Redis"), Server("Snowflake")
         self.tables = Tables(self.database_now)
+        world.atomic = lambda: self.tables.in_transaction
         self.redis = RedisTwin(lambda: world.now)
         self.clock = WorldClock(world)
         self.behaviour = Behaviour(
             seed=self.seed, workload=self.workload, temper=self.temper, workflow_of=_Workflows(self.tables)
         )
+        self.payloads = Payloads(self.tables, self.behaviour, self.workload)
         self.account = Account(clock=lambda: world.now, behaviour=self.behaviour, began=self.note_begin)
         self._apply()
 
@@ -423,9 +426,11 @@ class Installation:
 
     # --- notes ------------------------------------------------------------------------------------------------------
 
-    def note_begin(self, the_try: Try, payload: Any = None) -> None:
-        """A try begins: have its parents ended?"""
-        del payload
+    def note_begin(self, the_try: Try, payload: Any) -> None:
+        """A try begins: have its parents ended, and is it called with what they came to?"""
+        problem = self.payloads.problem(the_try, payload)
+        if problem is not None:
+            self.wrong_payloads.append(problem)
         self.behaviour.begun.append(the_try)
         task = self.behaviour.task(the_try.run, the_try.task)
         scope = the_try.item.rpartition(".")[0] if task.mapped else the_try.item

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -46,12 +47,12 @@ class Account:
 
     clock: Callable[[], float]
     behaviour: Behaviour
-    began: Callable[[Try], None]
+    began: Callable[[Try, Any], None]
     jobs: dict[str, Job] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
     tries: dict[str, Try] = field(default_factory=dict)
 
-    def launch(self, name: str, the_try: Try, comment: str) -> None:
+    def launch(self, name: str, the_try: Try, payload: Any, comment: str) -> None:
         """Start a job."""
         plan = self.behaviour.plan(the_try)
         starts = self.clock() + plan.before
@@ -62,7 +63,7 @@ class Account:
         self.jobs[name] = job
         self.tries[name] = the_try
         self.launches[name] = self.launches.get(name, 0) + 1
-        self.began(the_try)
+        self.began(the_try, payload)
 
     def present(self) -> dict[str, Job]:
         """The jobs that are there now."""
@@ -91,7 +92,7 @@ class JobServicesTwin(JobServices):
         if known is None:
             env = orjson.loads(spec)["spec"]["containers"][0]["env"]
             the_try = Try(env["FRESHET_RUN_ID"], env["FRESHET_TASK"], env["FRESHET_ITEM"], int(env["FRESHET_ATTEMPT"]))
-            self._account.launch(name, the_try, comment)
+            self._account.launch(name, the_try, orjson.loads(env["FRESHET_PAYLOAD"]), comment)
         elif known.comment != comment:
             raise JobNameTakenError(f"A job service {name} exists and is not this attempt's.", errno=TAKEN)
 

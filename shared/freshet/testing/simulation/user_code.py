@@ -14,6 +14,7 @@ from freshet.execution.context import Context
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.registry import Process as Registered
 from freshet.execution.registry import Registry
+from freshet.execution.results import Results
 from freshet.testing.simulation.behaviour import CRASH, END, FAIL, HANG, Behaviour, Plan, Try
 from freshet.testing.simulation.workload import ISOLATED, PROCESS
 from freshet.testing.simulation.world import Killed, Process, World
@@ -78,9 +79,18 @@ class UserCode:
 
     def _begin(self, payload: Any, context: Context) -> tuple[Try, Plan]:
         the_try = Try(context.run_id, context.task, context.item, context.attempt)
-        self._began(the_try, payload)
+        self._began(the_try, _read(payload))
         return the_try, self._behaviour.plan(the_try)
 
     def _hang(self, context: Context) -> None:
         while not context.cancelled():
             self._world.pause(LOOK)
+
+
+def _read(payload: Any) -> Any:
+    """All of it, page by page."""
+    if isinstance(payload, Results):
+        return list(payload)
+    if isinstance(payload, dict):
+        return {name: list(each) if isinstance(each, Results) else each for name, each in payload.items()}
+    return payload

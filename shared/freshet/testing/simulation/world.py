@@ -115,6 +115,7 @@ class World:
         self.stirred = False  # somebody who waits may be ready
         self.tracing: Callable[[str, str, str], None] | None = None
         self.strike: Callable[[Process, Server | None, str, str], None] | None = None
+        self.atomic: Callable[[], bool] = lambda: False  # whether a transaction is open in which nobody else may go on
         self.strike_at = 1 << 60  # the step at which the next fault may strike
         self.processes: list[Process] = []
         self.current: Actor | None = None
@@ -247,6 +248,8 @@ class World:
         assert actor is not None  # only actors wait
         if not actor.process.alive:
             raise Killed
+        if self.atomic():
+            return
         moment = self.now + seconds
         if (self._heap and self._heap[0][0] <= moment) or self.stirred or moment < actor.process.resumes_at:
             self._wake_at(moment, actor)
