@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -35,6 +36,17 @@ class Backing(Protocol):
     def session(self) -> ProcessSession: ...
     def write(self, session: ProcessSession, value: str) -> None:
         """User code writes something on its connection."""
+
+    def commit_by_hand(self, session: ProcessSession) -> None:
+        """User code ends the transaction that it should not."""
+
+    def beside(self) -> AbstractContextManager[EngineStore]:
+        """Another dispatcher's store."""
+        ...
+
+    def until(self, happens: Callable[[], bool]) -> bool:
+        """Whether it happens, as soon as the server has noticed that a session is gone."""
+        ...
 
     def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Store a definition; the stored document."""
@@ -82,6 +94,22 @@ class RealBacking:
             "insert into public.effect (bundle, claim, value) values (%s, %s, %s)",
             (connection.turn.bundle, connection.turn.claim, value),
         )
+
+    def commit_by_hand(self, session: ProcessSession) -> None:
+        session.connection.execute("commit")
+
+    @contextmanager
+    def beside(self) -> Iterator[EngineStore]:
+        database = Database(self._url, name="beside", options=OPTIONS)
+        yield EngineStore(database)
+        database.close()
+
+    def until(self, happens: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + 10.0
+        while not happens():
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         stored = normalise(document)
@@ -137,6 +165,17 @@ class TwinBacking:
     def write(self, session: ProcessSession, value: str) -> None:
         assert isinstance(session, ProcessSessionTwin)
         session.connection.execute(value)
+
+    def commit_by_hand(self, session: ProcessSession) -> None:
+        assert isinstance(session, ProcessSessionTwin)
+        session.connection.end_transaction()
+
+    @contextmanager
+    def beside(self) -> Iterator[EngineStore]:
+        yield EngineStoreTwin(self._tables, owner="beside")
+
+    def until(self, happens: Callable[[], bool]) -> bool:
+        return happens()
 
     def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         stored = normalise(document)

@@ -124,8 +124,15 @@ def run_row(run: Run) -> RunRow:
     )
 
 
-def task_row(task: TaskRun) -> TaskRunRow:
-    """As the dispatcher reads it."""
+def task_row(tables: Tables, task: TaskRun) -> TaskRunRow:
+    """As the dispatcher reads it. A row that has not changed is not made anew: that costs most of a small fold."""
+    known = tables.views.get(task.id)
+    if known is None or known[0] is not task:
+        known = tables.views[task.id] = (task, _task_row(task))
+    return known[1]
+
+
+def _task_row(task: TaskRun) -> TaskRunRow:
     return TaskRunRow(
         id=task.id,
         run_id=task.run_id,

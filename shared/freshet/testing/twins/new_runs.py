@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from freshet.storage.database import DataError
 from freshet.storage.requests import Announcement, Asked, NewRun, partition_of, traceparent_of
 from freshet.testing.twins import checks
 from freshet.testing.twins.rows import Run
@@ -45,6 +46,8 @@ def _insert(tables: Tables, row: Run) -> bool:
 def _put(tables: Tables, row: Run) -> bool:
     if row.origin is not None and row.origin in tables.origins:
         return False
+    if row.id in tables.runs:
+        raise DataError('duplicate key value violates unique constraint "run_pkey"')
     tables.runs[row.id] = checks.run(row)
     if row.origin is not None:
         tables.origins[row.origin] = row.id

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from freshet.storage.database import DataError
+from freshet.storage.engine_rows import TaskRunRow
 from freshet.testing.twins.rows import (
     Bundle,
     Effect,
@@ -66,6 +67,7 @@ class Tables:
         self.locks: dict[LockKey, int] = {}  # advisory locks and the sessions that hold them
         self.run_locks: dict[str, int] = {}  # row locks on runs, by sessions
         self.in_transaction = False
+        self.views: dict[int, tuple[TaskRun, TaskRunRow]] = {}  # rows as the dispatcher last read them
 
     def table(self, name: str) -> dict[Any, Any]:
         """A table by its name, made at first use: twins of other parts keep theirs here, so that they roll back."""
