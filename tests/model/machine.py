@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -152,12 +150,12 @@ class Engine(SideBySide):
         self.fold(which=0, all_of_it=True)
 
     @precondition(lambda self: any(bundle.free for bundle in self.book.bundles.values()))
-    @rule(pick=PICK, worker=st.sampled_from(WORKERS))
-    def claim(self, pick: int, worker: str) -> None:
-        free = self._published()
-        if free:
-            self._claim(chosen(pick, free), worker)
-            self.agree()
+    @rule(pick=PICK, worker=st.sampled_from(WORKERS), count=st.integers(1, 3))
+    def claim(self, pick: int, worker: str, count: int) -> None:
+        for _ in range(count):
+            if free := self._published():
+                self._claim(chosen(pick, free), worker)
+        self.agree()
 
     @precondition(lambda self: bool(self._claimed()))
     @rule(pick=PICK, count=st.integers(1, 3), seed=PICK)
@@ -257,48 +255,52 @@ class Engine(SideBySide):
     def claim_what_is_taken(self, pick: int, worker: str) -> None:
         bundle = chosen(pick, self._busy())
         self.rig.bus.publish([Message(queue=self._queue(bundle), bundle_id=bundle.id)])
-        self._refused(lambda: self.rig.claim(bundle.id, worker, uuid.uuid4()), answer=None)
+
+        def claim() -> None:
+            assert self.rig.claim(bundle.id, worker, uuid.uuid4()) is None
+
+        self._unchanged(claim)
 
     @precondition(lambda self: bool(self._claimed()))
-    @rule(pick=PICK, how=st.integers(0, 5))
-    def misuse_a_claim(self, pick: int, how: int) -> None:
+    @rule(pick=PICK)
+    def misuse_a_claim(self, pick: int) -> None:
         bundle = chosen(pick, self._claimed())
-        token, workers, key = uuid.UUID(bundle.token), self.rig.workers, bundle.id
+        token, other, workers, key = uuid.UUID(bundle.token), uuid.uuid4(), self.rig.workers, bundle.id
         body = [self._body(bundle.part, Outcome(index=i, attempt=a, says="succeeded")) for i, a in bundle.left]
-        attempts: Sequence[Callable[[], Any]] = (
-            lambda: workers.finish(key, uuid.uuid4(), body),
+        self._refused(
+            lambda: workers.finish(key, other, body),
+            lambda: workers.finish(key, other, body[:1]),
             lambda: workers.finish(key, token, [*body, body[-1]]),
             lambda: workers.finish(key, token, [{**body[0], "i": body[0]["i"] + 1}, *body[1:]]),
             lambda: workers.finish(key, token, []),
-            lambda: workers.watch(key, uuid.uuid4()),
-            lambda: workers.store_job_name(key, uuid.uuid4(), "other"),
+            lambda: workers.watch(key, other),
+            lambda: workers.store_job_name(key, other, "other"),
         )
-        self._refused(attempts[how])
 
     @precondition(lambda self: bool(self._lost_tokens()))
-    @rule(pick=PICK, how=st.integers(0, 2))
-    def use_a_lost_claim(self, pick: int, how: int) -> None:
+    @rule(pick=PICK)
+    def use_a_lost_claim(self, pick: int) -> None:
         key, token, left, part = chosen(pick, self._lost_tokens())
         body = [self._body(part, Outcome(index=index, attempt=attempt, says="succeeded")) for index, attempt in left]
         workers = self.rig.workers
-        attempts: Sequence[Callable[[], Any]] = (
+        self._refused(
             lambda: workers.finish(key, token, body),
             lambda: workers.finish(key, token, body[:1]),
             lambda: workers.watch(key, token),
         )
-        self._refused(attempts[how])
 
-    @rule(how=st.integers(0, 3), pick=PICK)
-    def touch_what_is_not_yours(self, how: int, pick: int) -> None:
+    @rule(pick=PICK)
+    def touch_what_is_not_yours(self, pick: int) -> None:
         store = self.rig.dispatchers[0].store
         taken = [bundle.id for bundle in self._busy() if not bundle.wait]
-        attempts: Sequence[Callable[[], Any]] = (
-            lambda: store.unpublish(taken),
-            lambda: store.release_workers(["nobody"]),
-            lambda: store.expire_bundles(limit=100),
-            lambda: self.rig.workers.finish_job(chosen(pick, taken or [0]), "no such job", []),
-        )
-        self._unchanged(attempts[how])
+
+        def touch() -> None:
+            store.unpublish(taken)
+            store.release_workers(["nobody"])
+            store.expire_bundles(limit=100)
+            assert not self.rig.workers.finish_job(chosen(pick, taken or [0]), "no such job", [])
+
+        self._unchanged(touch)
 
     @precondition(lambda self: not self.book.inbox and not self.book.asked)
     @rule(pick=PICK, cancel=st.booleans())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,3 +115,24 @@ def test_items_behind_the_one_that_overran_are_charged_nothing(engine: Engine) -
     )
     assert [(row["failures"], row["losses"]) for row in numbers] == [(1, 0)] + [(0, 0)] * (len(numbers) - 1)
     assert len(numbers) > 2
+
+
+def test_the_cancel_of_a_held_run_starts_nobody_beside_the_run_that_goes_on(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    run = engine.start("w")
+    engine.fold()
+    impatient, patient = hold(engine), hold(engine)
+    engine.requests.cancel(impatient)
+    engine.fold()
+    assert engine.run_object(impatient)["state"] == "cancelled"
+    assert engine.run_object(patient)["state"] == "pending"
+    engine.drive()
+    assert [engine.run_object(each)["state"] for each in (run, patient)] == ["succeeded", "succeeded"]
+
+
+def hold(engine: Engine) -> uuid.UUID:
+    """A run that waits for the others of its workflow."""
+    run = engine.start("w")
+    engine.sql("delete from engine.request where run_id = %s", run)
+    engine.sql("update engine.run set held = true where id = %s", run)
+    return run

@@ -18,6 +18,7 @@ from tests.model.interleaving import OpenDatabase, Second
 from freshet.domain.errors import ClaimLostError
 from freshet.engine.fold import Folded, Folder
 from freshet.engine.pace import Pace
+from freshet.runtime import fault
 from freshet.storage.database import Database
 from freshet.storage.engine_store import EngineStore
 from freshet.storage.record import Recording
@@ -205,6 +206,20 @@ def test_a_failure_that_a_cancel_waited_for_is_not_tried_again(race: Race) -> No
     assert race.engine.run_object(at.run)["tasks"]["a"]["attempts"] == 1
 
 
+def test_what_is_finished_while_a_cancel_is_being_folded_wins_over_it(race: Race) -> None:
+    at = held(race, retries={"limit": 1})
+    race.engine.requests.cancel(at.run)
+
+    def finish(point: str) -> None:
+        if point == "fold.taken":
+            race.second_worker.finish(at.bundle, at.token, at.body)
+
+    with fault.armed(finish):
+        race.engine.folder.fold(PARTITIONS)
+    assert ended(race, at)["state"] == "succeeded"
+    assert first_result(race, at) == "first"
+
+
 def test_a_finish_that_waits_for_a_cancel_is_refused(race: Race) -> None:
     at = held(race)
     race.engine.requests.cancel(at.run)
@@ -354,20 +369,6 @@ def test_two_runs_that_end_at_once_start_the_held_one_once(race: Race) -> None:
     race.then(lambda: race.fold(race.second), waits=True)
     assert [engine.run_object(run)["state"] for run in runs] == ["succeeded", "succeeded"]
     assert engine.sql("select run_id, kind from engine.request") == [{"run_id": waiting, "kind": "start"}]
-
-
-def test_the_cancel_of_a_held_run_starts_nobody_beside_the_run_that_goes_on(race: Race) -> None:
-    engine = race.engine
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    run = engine.start("w")
-    engine.fold()
-    impatient, patient = hold(engine), hold(engine)
-    engine.requests.cancel(impatient)
-    engine.fold()
-    assert engine.run_object(impatient)["state"] == "cancelled"
-    assert engine.run_object(patient)["state"] == "pending"
-    engine.drive()
-    assert [engine.run_object(each)["state"] for each in (run, patient)] == ["succeeded", "succeeded"]
 
 
 def hold(engine: Engine) -> uuid.UUID:
