@@ -194,7 +194,7 @@ def _common(made: Installation, line: Line | None) -> dict[str, str]:
     return {
         "FRESHET_DATABASE_URL": made.postgres.url(*address(made.postgres.port)),
         "FRESHET_REDIS_URL": made.redis.url(*address(made.redis.port)),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",
     }
 
