@@ -1,6 +1,7 @@
 """Processes that leave traces. In a worker's child this module arms the points, for the child imports nothing else of
-ours: `WINDOW_POINT` names the point, `WINDOW_VICTIM` who is killed there (the child, or the worker with it), and the
-file `WINDOW_MARK` is made by the kill, so that it happens once.
+ours: `WINDOW_POINT` names the point, `WINDOW_REACH` the how many-th time it is reached (the first), `WINDOW_VICTIM` who
+is killed there (the child, or the worker with it), and the file `WINDOW_MARK` is made by the kill, so that it happens
+once.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from typing import Any
 from freshet import process
 from freshet.runtime import fault
 
+_times = 0
+
 
 def _kill(reached: str) -> None:
-    if reached != os.environ["WINDOW_POINT"]:
+    global _times  # noqa: PLW0603  (of this process, which is what dies)
+    _times += reached == os.environ["WINDOW_POINT"]
+    if reached != os.environ["WINDOW_POINT"] or _times < int(os.environ.get("WINDOW_REACH", "1")):
         return
     try:
         Path(os.environ["WINDOW_MARK"]).touch(exist_ok=False)

@@ -9,15 +9,19 @@ import pytest
 from tests.windows.crash import window
 from tests.windows.site import Site
 from tests.windows.workers import Workers
+from tests.worker.rows import Rows
+
+from freshet.bus import Message
 
 pytestmark = [pytest.mark.xdist_group("windows")]
 
+EFFECT = {"process": "window_effect@1.0.0"}
 #: The plain items report together, each that writes commits by itself, and the count sees what came before it.
 WORK = {
     "name": "work",
     "tasks": {
         "plain": {"process": "window_plain@1.0.0", "for_each": "4"},
-        "effect": {"process": "window_effect@1.0.0", "after": ["plain"], "for_each": "tasks.plain.result"},
+        "effect": {**EFFECT, "after": ["plain"], "for_each": "tasks.plain.result"},
         "count": {"process": "window_count@1.0.0", "after": ["effect"]},
     },
 }
@@ -43,8 +47,8 @@ def assert_whole(workers: Workers, run: object, *, repeated: int, attempts: int 
     assert [task["items"]["succeeded"] for task in found["tasks"].values()] == [4, 4, 1]
     assert found["tasks"]["count"]["result"] == 4
     assert sum(task["attempts"] for task in found["tasks"].values()) == attempts
-    written = site.sql("select item from public.window_effect where run_id = %s order by item", str(run))
-    assert [row["item"] for row in written] == ["0", "1", "2", "3"]
+    written = site.sql("select item::int from public.window_effect where run_id = %s order by 1", str(run))
+    assert [row["item"] for row in written] == [0, 1, 2, 3]
     tries = workers.tries()
     assert len(tries) == attempts, tries
     assert sum(tries.values()) - len(tries) <= repeated, tries
@@ -96,3 +100,20 @@ def test_a_child_killed_after_an_items_commit_has_done_it_once_and_its_worker_fi
     workers.start(WINDOW_POINT="item.committed", WINDOW_VICTIM="child", WINDOW_MARK=str(mark))
     assert_whole(workers, run, repeated=0)
     assert mark.exists()
+
+
+@window("item.committed")
+def test_a_child_killed_after_a_commit_in_the_middle_of_a_bundle_costs_none_of_its_items(workers: Workers) -> None:
+    workers.leave_the_rest_to_processes()
+    rows = Rows(workers.site.database_url)
+    run = rows.run(rows.workflow({"name": "one", "tasks": {"effect": {**EFFECT, "for_each": "5"}}}))
+    bundle = rows.bundle(rows.task(run, "effect", values=list(range(5))), range(5), queue="window_effect@1.0.0")
+    workers.site.bus.publish([Message(queue="window_effect@1.0.0", bundle_id=bundle)])
+    mark = workers.directory / "mark"
+    workers.start(WINDOW_POINT="item.committed", WINDOW_REACH="3", WINDOW_VICTIM="child", WINDOW_MARK=str(mark))
+    workers.until(lambda: not rows.exists(bundle))
+    assert [outcome["s"] for outcome in rows.reports(bundle)] == ["succeeded"] * 5
+    assert [row["item"] for row in rows.sql("select item from window_effect order by 1")] == list("01234")
+    assert set(workers.tries().values()) == {1}
+    assert mark.exists()
+    rows.close()
