@@ -64,8 +64,12 @@ def test_what_one_takes_is_not_there_for_another(world: World) -> None:
         if world.await_ready("box", 20, lambda: bool(box)):
             taken.append(box.pop())
 
+    def put() -> None:
+        box.append(1)
+        world.stirred = True
+
     process(world, take, take)
-    world.at(3, lambda: (box.append(1), setattr(world, "stirred", True)) and None)
+    world.at(3, put)
     world.run(100)
     assert taken == [1]
 

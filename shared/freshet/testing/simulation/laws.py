@@ -252,7 +252,10 @@ def _requests(history: History) -> Iterator[str]:
 @_law("a job service is launched once per attempt")
 def _jobs(history: History) -> Iterator[str]:
     account = history.installation.account
-    yield from (f"{name} was launched {count} times" for name, count in account.launches.items() if count != 1)
+    for name, count in account.launches.items():
+        # What the platform lost before anybody watched it is launched again under its name.
+        if count != 1 and not account.behaviour.plan(account.tries[name]).vanishes:
+            yield f"{name} was launched {count} times"
     tries = Counter(account.tries.values())
     yield from (f"{each} was launched under {count} names" for each, count in tries.items() if count > 1)
     yield from (f"{name} goes on, and no attempt owns it" for name in account.alive())
