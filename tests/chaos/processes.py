@@ -65,6 +65,12 @@ def step(payload: Any, context: Any) -> int:
     return seen + 1
 
 
+@process("chaos_last", version="1.0.0")
+def last(payload: Any, context: Any) -> None:
+    """A `finally` task."""
+    _leave(context, None)
+
+
 @process("chaos_flaky", version="1.0.0")
 def flaky(payload: int, context: Any) -> int:
     """Fails in its first tries, after a write that must vanish."""

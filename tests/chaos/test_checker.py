@@ -146,6 +146,11 @@ PLANTED: list[tuple[str, str, Callable[[History], None]]] = [
         "given up as lost",
         alter("items", {"state": "failed", "error_class": "lost"}, id=MAP << 24),
     ),
+    (
+        "runs end as they should",
+        "`finally` task of run map is skipped",
+        alter("task_runs", {"task": "last", "state": "skipped"}, id=COUNT),
+    ),
     ("no effect is lost", "('map', 'row', '1') succeeded and its effect is lost", drop("effects", id=2)),
     ("no effect is doubled", "('map', 'row', '1') has 2 effects", double("effects", id=2, changed={"id": 9})),
     ("no effect is doubled", "is failed", alter("items", {"state": "failed"}, id=MAP << 24)),

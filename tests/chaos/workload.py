@@ -42,8 +42,10 @@ _MAP: Json = {
 def documents(effects: Path, pool: str) -> Iterator[Json]:
     """Every workflow. `effects`: the directory of what jobs and scripts leave."""
     yield {"name": "map", **_MAP}
-    slow = {**_MAP["tasks"]["row"], "process": "chaos_slow_row@1.0.0"}
-    yield {"name": "slow-map", **_MAP, "tasks": {**_MAP["tasks"], "row": slow}}
+    slow = {**_MAP["tasks"]["row"], "process": "chaos_slow_row@1.0.0", "timeout": "PT3S"}
+    last = {"process": "chaos_last@1.0.0", **PATIENT}
+    yield {"name": "slow-map", **_MAP, "tasks": {**_MAP["tasks"], "row": slow}, "finally": {"last": last}}
+    yield _statements()
     flaky = {**_MAP["tasks"]["row"], "process": "chaos_flaky@1.0.0"}
     yield {"name": "flaky", **_MAP, "tasks": {**_MAP["tasks"], "row": flaky}}
     broken = {"process": "chaos_broken@1.0.0", "after": ["width"], "for_each": "tasks.width.result"}
@@ -71,6 +73,17 @@ def _nested() -> Json:
     groups = {"after": ["width"], "for_each": "tasks.width.result", "tasks": inside, "result": "whole"}
     end = {"process": "chaos_count@1.0.0", "after": ["groups"], **PATIENT}
     return {"name": "nested", **_MAP, "tasks": {"width": _MAP["tasks"]["width"], "groups": groups, "end": end}}
+
+
+def _statements() -> Json:
+    """Effects of `sql` tasks; a statement does not know its attempt, and says 0."""
+    text = (
+        "insert into chaos_effect (run_id, task, item, attempt, seen)"
+        " select (:payload ->> 'run')::uuid, 'row', :payload ->> 'n', 0, (:payload ->> 'n')::bigint returning seen"
+    )
+    row = {"sql": {"on": "postgres", "text": text}, "after": ["width"], "for_each": "tasks.width.result", **PATIENT}
+    row["input"] = "{'run': run.id, 'n': item}"
+    return {"name": "statements", **_MAP, "tasks": {**_MAP["tasks"], "row": row}}
 
 
 def _jobs(effects: Path, pool: str) -> Json:
@@ -115,6 +128,7 @@ MIX = (
     ("chain", 5, 0, 0, "succeeded"),
     ("flaky", 3, 10, 40, "succeeded"),
     ("slow-map", 2, 20, 60, "succeeded"),
+    ("statements", 2, 20, 60, "succeeded"),
     ("nested", 2, 2, 6, "succeeded"),
     ("broken", 1, 10, 20, "failed"),
     ("scripts", 1, 2, 4, "succeeded"),
