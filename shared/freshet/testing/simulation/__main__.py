@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally.add(verdict)
         if verdict.breaks:
             _say(f"seed {verdict.seed}: " + " | ".join(f"{each.law}: {each.what}" for each in verdict.breaks)[:2000])
+            if given.first:
+                _say(f"broken after {tally.seeds} seeds")
+                return 1
     _conclude(tally, time.monotonic() - began)
     return 1 if tally.broken else 0
 
@@ -93,6 +96,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the first one")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many; 0: when all are played")
+    parser.add_argument("--first", action="store_true", help="stop at the first history that breaks a law")
     parser.add_argument("--trace", type=int, metavar="SEED", help="print everything that happens in one seed")
     return parser.parse_args(arguments)
 
