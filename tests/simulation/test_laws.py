@@ -119,7 +119,7 @@ def lose_time(history: History) -> None:
 
 
 def bury_the_living(history: History) -> None:
-    burial = Burial(worker="w", at=1.0, alive=True, stopped_at=float("-inf"), heard=True, witnessed=True)
+    burial = Burial(worker="w", at=1.0, alive=True, silent=5.0, heard=False, witnessed=True)
     history.installation.burials.append(burial)
 
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from freshet.bus import Heartbeat
 from freshet.domain.model import Kind, Workflow
 from freshet.engine.dispatcher import Dispatcher
 from freshet.engine.fold import Folder
@@ -83,7 +84,7 @@ class Burial:
     worker: str
     at: float
     alive: bool
-    stopped_at: float
+    silent: float  # seconds since its last sign of life reached Redis
     heard: bool  # its heartbeat was in Redis
     witnessed: bool  # its session held its lock
 
@@ -122,6 +123,20 @@ class Untold(Measures):
         """Say nothing."""
 
 
+class NotedBus(BusTwin):
+    """Notes when a worker gives a sign of life."""
+
+    def __init__(self, installation: Installation, passage: Passage) -> None:
+        super().__init__(installation.redis, passage=passage)
+        self._installation = installation
+
+    def beat(self, heartbeat: Heartbeat, *, expires_s: float) -> list[int]:
+        """Give a sign of life."""
+        stops = super().beat(heartbeat, expires_s=expires_s)
+        self._installation.beats[heartbeat.worker] = self._installation.world.now
+        return stops
+
+
 class WatchedStore(EngineStoreTwin):
     """Tells of each burial."""
 
@@ -147,6 +162,7 @@ class Installation:
     clock_offset: float = 0.0  # seconds that the database's clock is ahead
     services: list[Service] = field(default_factory=list)
     burials: list[Burial] = field(default_factory=list)
+    beats: dict[str, float] = field(default_factory=dict)  # when each worker last gave a sign of life
     too_early: list[str] = field(default_factory=list)  # items that began before their parents had ended
     wrong_payloads: list[str] = field(default_factory=list)
     workflow_of: dict[str, str] = field(default_factory=dict)
@@ -327,7 +343,7 @@ class Installation:
     def _supervisor(self, process: Process) -> Supervisor:
         world, name = self.world, process.name
         postgres, redis = self._doors(process)
-        signals, bus = SignalsTwin(world), BusTwin(self.redis, passage=redis)
+        signals, bus = SignalsTwin(world), NotedBus(self, redis)
         store = WorkerStoreTwin(self.tables, postgres, owner=name)
         queue_worker = QueueWorkerTwin(self.redis, name=name, queues=QUEUES, stop=signals.stop_bundle, passage=redis)
         process.at_death.append(queue_worker.vanish)
@@ -451,7 +467,7 @@ class Installation:
                     worker=name,
                     at=self.world.now,
                     alive=process is not None,
-                    stopped_at=process.stopped_at if process is not None else 0.0,
+                    silent=self.world.now - self.beats.get(name, float("-inf")),
                     heard=name in heartbeats,
                     witnessed=row is not None and ("key", row.lock_key) in self.tables.locks,
                 )

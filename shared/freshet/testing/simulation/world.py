@@ -70,7 +70,6 @@ class Process:
         self.kind = kind
         self.alive = True
         self.resumes_at = 0.0
-        self.stopped_at = float("-inf")
         self.born = world.now
         self.actors: list[Actor] = []
         self.children: list[Process] = []
@@ -87,7 +86,6 @@ class Process:
 
     def stop(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so many seconds."""
-        self.stopped_at = self.world.now
         self.resumes_at = max(self.resumes_at, self.world.now + seconds)
 
 
