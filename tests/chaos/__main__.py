@@ -92,7 +92,7 @@ def _hit(made: Installation, given: argparse.Namespace, lease: float) -> dict[st
         driver.close()
     found = history.read(made.postgres.url(), made.effects, driver.asked, tick_s=TICK)
     checks = checker.check(found)
-    held = settled is not None and not any(check.breaks for check in checks)
+    held = settled is not None and all(check.held for check in checks)
     return {
         "seed": given.seed,
         "minutes": given.minutes,

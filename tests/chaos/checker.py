@@ -32,6 +32,11 @@ class Check:
     looked_at: int
     breaks: Sequence[str]
 
+    @property
+    def held(self) -> bool:
+        """Nothing breaks it; a law that has looked at nothing has not been seen to hold."""
+        return self.looked_at > 0 and not self.breaks
+
 
 @dataclass
 class Reading:

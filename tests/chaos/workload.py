@@ -151,6 +151,7 @@ class Driver:
         self._database_url = database_url
         self._draw = random.Random(f"workload {seed}")
         self._pace = items / seconds
+        self._first = self._draw.sample(MIX, len(MIX))  # each once, whatever the dice say
         self._stop = threading.Event()
         self._numbers = iter(range(1_000_000_000))
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
@@ -186,7 +187,8 @@ class Driver:
                 self._start_some()
 
     def _start_some(self) -> None:
-        name, _, narrow, wide, ends = self._draw.choices(MIX, [weight for _, weight, *_ in MIX])[0]
+        drawn = self._first.pop() if self._first else self._draw.choices(MIX, [weight for _, weight, *_ in MIX])[0]
+        name, _, narrow, wide, ends = drawn
         match name:
             case "cancel":
                 self._start_and_cancel(self._draw.randint(narrow, wide))
