@@ -24,9 +24,9 @@ class Comparison(RuleBasedStateMachine):
 
     rig: ClassVar[Rig]
 
-    def empty(self) -> None:
+    def empty(self, *, quick: bool) -> None:
         """Nothing has happened yet."""
-        self.rig.fresh()
+        self.rig.fresh(quick=quick)
         self.book = Book()
         self.sound = True
         self.published: set[int] = set()

@@ -29,9 +29,9 @@ RUNS = 4
 class Engine(SideBySide):
     """Everything that can happen."""
 
-    @initialize(first=plans("w"), second=plans("w"))
-    def begin(self, first: Plan, second: Plan) -> None:
-        self.empty()
+    @initialize(first=plans("w"), second=plans("w"), quick=st.booleans())
+    def begin(self, first: Plan, second: Plan, quick: bool) -> None:
+        self.empty(quick=quick)
         self.plans = [replace(plan, name=self.rig.name()) for plan in (first, second)]
         for plan in self.plans:
             self.rig.apply(plan.document())
@@ -68,6 +68,7 @@ class Engine(SideBySide):
         key = self.rig.rerun(old.id, old.plan.name, {"n": PARAM}, mode, step)
         self.book.begin(Run(id=key, plan=old.plan, again=again, old=old))
         self.agree()
+        self.fold(which=0, all_of_it=True)
 
     @precondition(lambda self: any(not run.over for run in self.book.runs.values()))
     @rule(pick=PICK, and_fold=st.booleans())
@@ -116,6 +117,29 @@ class Engine(SideBySide):
         self.agree()
         self.fold(which=0, all_of_it=True)
 
+    @precondition(lambda self: any(not bundle.part.scope.run.stopped for bundle in self._claimed()))
+    @rule(pick=PICK, seed=PICK, which=st.integers(0, 1))
+    def finish_meets_a_cancel(self, pick: int, seed: int, which: int) -> None:
+        """What is committed after the cancel was read, and before it is decided, wins over it."""
+        self.fold(which=which, all_of_it=True)
+        claimed = [bundle for bundle in self._claimed() if not bundle.part.scope.run.stopped]
+        if not claimed:
+            return
+        bundle = chosen(pick, claimed)
+        self.rig.requests.cancel(uuid.UUID(bundle.part.scope.run.id))
+        self.book.cancel(bundle.part.scope.run)
+        taken = self.book.taken(200)
+
+        def finish(point: str) -> None:
+            if point == "fold.taken":
+                self._finish(bundle, len(bundle.left), seed)
+
+        with fault.armed(finish):
+            self.rig.dispatchers[which].fold()
+        self.book.fold(*taken)
+        self.agree()
+        self.fold(which=which, all_of_it=True)
+
     @rule()
     def flush(self) -> None:
         self.rig.bus.client.flushdb()
@@ -148,6 +172,18 @@ class Engine(SideBySide):
                 self._finish(bundle, len(bundle.left), seed + 7 * place)
         self.agree()
         self.fold(which=0, all_of_it=True)
+
+    @precondition(lambda self: any(bundle.free for bundle in self.book.bundles.values()))
+    @rule(seed=PICK, rounds=st.integers(2, 6))
+    def work_on(self, seed: int, rounds: int) -> None:
+        """All that is published is worked off, again and again: far enough for runs to end."""
+        for place in range(rounds):
+            for bundle in self._published():
+                self._claim(bundle, WORKERS[0])
+                self._finish(bundle, len(bundle.left), seed + place)
+            self._ripen([bundle.id for bundle in self.book.bundles.values() if bundle.wait])
+            self.fold(which=0, all_of_it=True)
+            self._ring(0)
 
     @precondition(lambda self: any(bundle.free for bundle in self.book.bundles.values()))
     @rule(pick=PICK, worker=st.sampled_from(WORKERS), count=st.integers(1, 3))
@@ -202,6 +238,18 @@ class Engine(SideBySide):
     @rule(pick=PICK, which=st.integers(0, 1))
     def kill(self, pick: int, which: int) -> None:
         self._kill(str(chosen(pick, self._claimed()).worker), which)
+
+    @precondition(lambda self: any(bundle.free and len(bundle.left) > 1 for bundle in self.book.bundles.values()))
+    @rule(pick=PICK, seed=PICK, which=st.integers(0, 1))
+    def die_half_way(self, pick: int, seed: int, which: int) -> None:
+        """A worker reports a part of its bundle and is killed."""
+        several = [bundle for bundle in self._published() if len(bundle.left) > 1]
+        if several:
+            bundle = chosen(pick, several)
+            self._claim(bundle, WORKERS[0])
+            self._finish(bundle, 1, seed)
+            self._kill(WORKERS[0], which)
+            self.fold(which=which, all_of_it=True)
 
     @precondition(lambda self: any(bundle.part.step.limit for bundle in self._claimed()))
     @rule(pick=PICK, which=st.integers(0, 1))
