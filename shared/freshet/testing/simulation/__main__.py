@@ -17,6 +17,8 @@ from freshet.testing.simulation.seed import Verdict, play
 
 #: Events that are shown of a history that broke a law, and histories that are shown.
 SHOWN, TOLD = 60, 5
+#: Seeds between two lines that say how far it is.
+PROGRESS = 1000
 
 
 @dataclass(kw_only=True)
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tally = Tally()
     for verdict in campaign(range(given.start, given.start + given.seeds), jobs=given.jobs, seconds=seconds):
         tally.add(verdict)
+        if tally.seeds % PROGRESS == 0:
+            _say(f"{tally.seeds} seeds after {time.monotonic() - began:.0f} s, {len(tally.broken)} broken")
         if verdict.breaks:
             _say(f"seed {verdict.seed}: " + " | ".join(f"{each.law}: {each.what}" for each in verdict.breaks)[:2000])
             if given.first:
