@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from itertools import chain, pairwise
 
-from tests.chaos.history import INDEX, Effect, History, Item, LoggedAttempt, Run, TaskRun, WorkerTime
+from tests.chaos.history import Effect, History, Item, LoggedAttempt, TaskRun, WorkerTime
+from tests.chaos.reading import Place, Reading
 
 FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 TRIED = frozenset({"succeeded", "failed", "expired"})
 #: Share by which a worker's sums may miss, and seconds by which its clock may (a report waits for Postgres).
 TOLERANCE, LATENESS = 0.01, 8.0
 UNKNOWN = 0  # the attempt of an effect that does not know it
-Place = tuple[str, str, str]  # run, task, dotted index path of the item
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,50 +35,6 @@ class Check:
     def held(self) -> bool:
         """Nothing breaks it; a law that has looked at nothing has not been seen to hold."""
         return self.looked_at > 0 and not self.breaks
-
-
-@dataclass
-class Reading:
-    """A history with its rows found by what they are about."""
-
-    history: History
-    runs: dict[str, Run] = field(init=False)
-    task_runs: dict[int, TaskRun] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.runs = {run.id: run for run in self.history.runs}
-        self.task_runs = {each.id: each for each in self.history.task_runs}
-
-    def place(self, item: Item) -> Place:
-        """Where an item belongs."""
-        task = self.task_runs[item.id >> 24]
-        index = str(item.id & INDEX)
-        path = task.index_path
-        if task.mapped:
-            path = f"{path}.{index}" if path else index
-        return task.run, task.task, path
-
-    @cached_property
-    def items(self) -> dict[Place, Item]:
-        """Items by place."""
-        return {self.place(item): item for item in self.history.items}
-
-    @cached_property
-    def kinds(self) -> dict[tuple[str, str], str]:
-        """The kind of a run's task."""
-        return {(each.run, each.task): each.kind for each in self.history.task_runs}
-
-    @cached_property
-    def effects(self) -> dict[Place, list[Effect]]:
-        """Effects by the item that they name."""
-        found: dict[Place, list[Effect]] = defaultdict(list)
-        for each in self.history.effects:
-            found[each.run, each.task, each.item].append(each)
-        return found
-
-    def of_kind(self, *kinds: str) -> Iterator[tuple[Place, Item]]:
-        """The items of tasks of these kinds; those of maps are scopes."""
-        return ((place, item) for place, item in self.items.items() if self.kinds[place[:2]] in kinds)
 
 
 Law = Callable[[Reading], tuple[int, Iterator[str]]]

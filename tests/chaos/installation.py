@@ -125,11 +125,12 @@ def installation(
         del os.environ[name]  # a setting of this shell must not reach the services
     network.forget_dead()
     disk.forget_dead()
+    _forget_dead()
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix=f"freshet-chaos-{os.getpid()}-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         directory.chmod(0o755)
-        for folder in ("logs", "effects", "data", "emulator"):
+        for folder in ("logs", "effects", "data", "emulator", "tmp"):
             (directory / folder).mkdir()
         small = disk.mounted_disk(directory / "disk") if as_root else None
         if small is not None:
@@ -154,6 +155,24 @@ def installation(
         made.fleet = Fleet(_services(made, names, settings))
         stack.callback(_end, made)
         yield made
+
+
+def _forget_dead() -> None:
+    """Remove the directories of processes that are gone."""
+    for path in Path(tempfile.gettempdir()).glob("freshet-chaos-*-*"):
+        pid = path.name.split("-")[2]
+        if pid.isdigit() and not _runs(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _end(made: Installation) -> None:
@@ -196,6 +215,7 @@ def _common(made: Installation, line: Line | None) -> dict[str, str]:
         "FRESHET_REDIS_URL": made.redis.url(*address(made.redis.port)),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(made.directory / "tmp"),  # what is killed leaves its temporary files
     }
 
 
