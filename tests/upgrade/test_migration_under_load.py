@@ -19,7 +19,7 @@ from tests.windows.workers import Workers
 from freshet.domain.errors import ConflictError
 from freshet.storage import migrate
 
-pytestmark = [pytest.mark.xdist_group("windows")]
+pytestmark = [pytest.mark.xdist_group("upgrade"), pytest.mark.timeout(600)]
 
 TABLES = ("bundle", "run", "task_run", "work_item", "report", "outbox", "request", "worker")
 ITEMS = 300

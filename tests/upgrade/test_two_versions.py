@@ -13,7 +13,7 @@ from tests.windows.workers import Workers
 
 from freshet.storage import migrate
 
-pytestmark = [pytest.mark.xdist_group("windows")]
+pytestmark = [pytest.mark.xdist_group("upgrade"), pytest.mark.timeout(600)]
 
 ITEMS = 60
 SHARED = {

@@ -15,7 +15,7 @@ from tests.windows.workers import Workers
 from freshet.execution.job_service import job_prefix
 from freshet.snowflake import JobServices
 
-pytestmark = [pytest.mark.xdist_group("windows")]
+pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.worker.rows import Rows
 
 from freshet.bus import Message
 
-pytestmark = [pytest.mark.xdist_group("windows")]
+pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.timeout(600)]
 
 EFFECT = {"process": "window_effect@1.0.0"}
 #: The plain items report together, each that writes commits by itself, and the count sees what came before it.
