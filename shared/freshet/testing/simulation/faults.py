@@ -20,6 +20,13 @@ from freshet.testing.simulation.world import Killed, Process, Server
 #: Points within a batch that holds its rows: nobody else may go on there, so nobody can be stopped there.
 HELD = frozenset({"fold.taken", "fold.decided"})
 NEVER = 1 << 60
+#: Verbs whose lost answers somebody has to make up for.
+VERBS = (
+    *("finish", "finish", "session.finish", "claim", "watch", "store_job_name", "finish_job", "submit", "progress"),
+    *("batch", "publish_backlog", "release_due", "release_workers", "expire_bundles", "unpublish"),
+    *("publish", "wake", "announce", "pop", "enter", "register", "beat"),
+    *("record", "due", "release_held", "create_run", "cancel", "campaign"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +37,7 @@ class Storm:
     strike_every: float  # steps between two blows at single steps, in the mean; 0: none
     aim: tuple[str, int] | None  # a point, and which time it is reached, at which a process dies
     events: int  # of weather
+    verb: str = ""  # one whose answers get lost often
 
     @classmethod
     def draw(cls, random: Random) -> Storm:
@@ -40,6 +48,7 @@ class Storm:
             strike_every=0.0 if calm else random.choice((0.0, 30.0, 100.0, 300.0)),
             aim=(random.choice(tuple(POINTS)), random.choice((1, 1, 2, 3, 5))) if random.random() < 0.4 else None,
             events=0 if calm else random.choice((0, 1, 2, 4, 8)),
+            verb=random.choice(VERBS) if random.random() < 0.3 else "",
         )
 
 
@@ -62,6 +71,7 @@ class Weather:
     def begin(self) -> None:
         """Draw the weather, and wait for the first blow."""
         self.world.strike = self._strike
+        self.world.aimed = self.storm.verb
         self._next_strike()
         kinds = self._kinds()
         for _ in range(self.storm.events):
@@ -71,7 +81,7 @@ class Weather:
     def end(self) -> None:
         """All is well from now on."""
         self.over = True
-        self.world.strike_at = NEVER
+        self.world.strike_at, self.world.aimed = NEVER, ""
         installation = self.installation
         for server in (installation.postgres, installation.redis_server, installation.snowflake):
             server.down = False
@@ -105,18 +115,31 @@ class Weather:
                 self.world.pause(0.0)
 
     def _strike(self, process: Process, server: Server | None, verb: str, what: str) -> None:
+        if self.world.steps < self.world.strike_at:
+            self._strike_aimed(process, server, verb)
+            return
         self._next_strike()
         draw = self.random.random()
         if draw < 0.25:
             self._crash(process)
         elif draw < 0.75 and server is not None:
-            self._say(f"{process.name}: the {what} of {verb} is lost")
-            raise UnreachableError(f"{server.name} can't be reached: the connection broke.")
+            self._lose(process, server, f"the {what} of {verb}")
         elif draw < 0.85:
             self._stop(process)
             self.world.pause(0.0)
         else:
             self.world.pause(self.random.choice((0.05, 0.5, 2.0, 4.0)))
+
+    def _strike_aimed(self, process: Process, server: Server | None, verb: str) -> None:
+        draw = self.random.random()
+        if draw < 0.3 and server is not None:
+            self._lose(process, server, f"the answer of {verb}")
+        elif draw < 0.35:
+            self._crash(process)
+
+    def _lose(self, process: Process, server: Server, what: str) -> None:
+        self._say(f"{process.name}: {what} is lost")
+        raise UnreachableError(f"{server.name} can't be reached: the connection broke.")
 
     def _next_strike(self) -> None:
         every = self.storm.strike_every

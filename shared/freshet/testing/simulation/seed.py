@@ -37,7 +37,8 @@ PATIENCE = 1200.0
 STEPS = 150_000
 #: What a pass may raise when the world is rough.
 EXPECTED = (UnreachableError, StatementError, ClaimLostError, ChildEndedError)
-#: Log lines of errors that a pass has swallowed.
+#: Items that are short travel together in bundles.
+TEMPERS = (Temper(), Temper(fail=0.0, hang=0.0, crash=0.0, end=0.0, vanish=0.0), Temper(seconds=(0.0, 0.0, 0.001)))
 LATENCIES = ((0.001,), (0.0005, 0.001, 0.003), (0.0005,) * 20 + (0.01, 0.1), (0.001,) * 200 + (0.05, 0.5, 1.5))
 
 
@@ -69,7 +70,7 @@ class History:
             world=world,
             workload=workload,
             fleet=_fleet(random, scheduled=scheduled),
-            temper=random.choice((Temper(), Temper(fail=0.0, hang=0.0, crash=0.0, end=0.0, vanish=0.0))),
+            temper=random.choice(TEMPERS),
             seed=seed,
         )
         self.weather = Weather(installation=self.installation, storm=Storm.draw(random))
@@ -125,7 +126,7 @@ class History:
     def rough(self) -> bool:
         """Whether anything was made to go wrong."""
         storm = self.weather.storm
-        return bool(storm.events or storm.strike_every or storm.aim)
+        return bool(storm.events or storm.strike_every or storm.aim or storm.verb)
 
     @property
     def resting(self) -> bool:

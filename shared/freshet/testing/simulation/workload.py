@@ -73,7 +73,7 @@ def _wish(random: Random, workflow: Workflow) -> Wish:
     return Wish(
         at=random.uniform(0.0, 5.0),
         workflow=workflow.name,
-        params={"n": random.choice((0, 1, 2, 4, 9)), "list": [10, 11, 12][: random.randrange(4)]},
+        params={"n": random.choice((0, 1, 2, 4, 9, 16)), "list": [10, 11, 12][: random.randrange(4)]},
         doubled=random.random() < 0.2,
         cancel_after=random.expovariate(0.3) if random.random() < 0.2 else None,
         rerun=random.choice(("all", "failed")) if random.random() < 0.25 else None,

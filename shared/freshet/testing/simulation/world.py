@@ -114,6 +114,7 @@ class World:
         self.tracing: Callable[[str, str, str], None] | None = None
         self.strike: Callable[[Process, Server | None, str, str], None] | None = None
         self.atomic: Callable[[], bool] = lambda: False  # whether a transaction is open in which nobody else may go on
+        self.aimed = ""  # the verb whose answers are in danger all the time
         self.strike_at = 1 << 60  # the step at which the next fault may strike
         self.processes: list[Process] = []
         self.current: Actor | None = None
@@ -297,7 +298,7 @@ class World:
             raise Killed
         if verb in WAKING:
             self.stirred = True
-        if self.steps >= self.strike_at and self.strike is not None:
+        if (self.steps >= self.strike_at or verb == self.aimed) and self.strike is not None:
             self.strike(process, server, verb, "answer")
 
     def _count(self) -> None:
