@@ -23,7 +23,8 @@ from freshet.domain.errors import ConflictError
 from freshet.runtime import fault
 
 PICK = st.integers(0, 255)
-RUNS = 4
+#: Runs that are started, and as many again that are rerun.
+RUNS = 3
 
 
 class Engine(SideBySide):
@@ -44,7 +45,7 @@ class Engine(SideBySide):
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.book.runs) < RUNS)
+    @precondition(lambda self: sum(run.old is None for run in self.book.runs.values()) < RUNS)
     @rule(which=st.integers(0, 1), held=st.booleans())
     def start(self, which: int, held: bool) -> None:
         plan = self.plans[which]
@@ -54,9 +55,11 @@ class Engine(SideBySide):
         self.book.begin(run)
         self.agree()
 
-    @precondition(lambda self: len(self.book.runs) < RUNS and any(run.over for run in self.book.runs.values()))
-    @rule(pick=PICK, mode=st.sampled_from(("all", "failed", "failed", "from")), name=PICK)
+    @precondition(lambda self: any(run.over for run in self.book.runs.values()))
+    @rule(pick=PICK, mode=st.sampled_from(("all", "failed", "failed", "from", "from")), name=PICK)
     def rerun(self, pick: int, mode: str, name: int) -> None:
+        if len(self.book.runs) >= 2 * RUNS:
+            return
         old = chosen(pick, [run for run in self.book.runs.values() if run.over])
         step = chosen(name, old.plan.steps).name if mode == "from" else None
         try:
@@ -242,25 +245,23 @@ class Engine(SideBySide):
     @precondition(lambda self: any(bundle.free and len(bundle.left) > 1 for bundle in self.book.bundles.values()))
     @rule(pick=PICK, seed=PICK, which=st.integers(0, 1))
     def die_half_way(self, pick: int, seed: int, which: int) -> None:
-        """A worker reports a part of its bundle and is killed."""
+        """A worker reports a part of its bundle, and is killed or overruns."""
         several = [bundle for bundle in self._published() if len(bundle.left) > 1]
         if several:
             bundle = chosen(pick, several)
             self._claim(bundle, WORKERS[0])
-            self._finish(bundle, 1, seed)
-            self._kill(WORKERS[0], which)
+            self._finish(bundle, 1 if len(bundle.left) > 2 else 0, seed)
+            if bundle.part.step.limit:
+                self._overrun(bundle, which)
+            else:
+                self._kill(WORKERS[0], which)
             self.fold(which=which, all_of_it=True)
 
     @precondition(lambda self: any(bundle.part.step.limit for bundle in self._claimed()))
     @rule(pick=PICK, which=st.integers(0, 1))
     def overrun(self, pick: int, which: int) -> None:
         bundle = chosen(pick, [each for each in self._claimed() if each.part.step.limit])
-        self.rig.sql(
-            "update engine.bundle set expires_at = clock_timestamp() - interval '1 s' where id = %s", bundle.id
-        )
-        self.overdue.add(bundle.id)
-        self._ring(which)
-        assert bundle.id not in self.book.bundles
+        self._overrun(bundle, which)
 
     # --- reports that misbehave -------------------------------------------------------------------------------------
 

@@ -49,6 +49,14 @@ class SideBySide(Comparison):
         self.agree(released=True)
         return rung.dead
 
+    def _overrun(self, bundle: Bundle, which: int) -> None:
+        self.rig.sql(
+            "update engine.bundle set expires_at = clock_timestamp() - interval '1 s' where id = %s", bundle.id
+        )
+        self.overdue.add(bundle.id)
+        self._ring(which)
+        assert bundle.id not in self.book.bundles
+
     def _kill(self, worker: str, which: int) -> None:
         self.rig.bury(worker)
         self.dead.add(worker)
@@ -71,6 +79,8 @@ class SideBySide(Comparison):
         self._check_document(bundle, claimed.document)
 
     def _finish(self, bundle: Bundle, count: int, seed: int) -> None:
+        if not count:
+            return
         told = [
             self._outcome(bundle.part, index, attempt, seed + place)
             for place, (index, attempt) in enumerate(bundle.left[:count])
