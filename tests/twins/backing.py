@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from tests.twins.reading import read_effects, read_tables
+from tests.twins.reading import read_bundles, read_tables
 
 from freshet.definition import digest, normalise
 from freshet.storage.database import Database
@@ -21,6 +21,7 @@ from freshet.storage.worker_store import WorkerStore
 from freshet.testing.twins.engine_store import EngineStoreTwin, PartitionLocksTwin
 from freshet.testing.twins.process_session import ProcessSessionTwin
 from freshet.testing.twins.requests import RequestsTwin
+from freshet.testing.twins.rows import Bundle
 from freshet.testing.twins.tables import Tables
 from freshet.testing.twins.worker_store import WorkerStoreTwin
 
@@ -56,6 +57,10 @@ class Backing(Protocol):
         """What is committed now. Not to be written."""
         ...
 
+    def bundles(self) -> list[Bundle]:
+        """All bundles in the order of their ids."""
+        ...
+
     def age(self, seconds: float) -> None:
         """Time passes, as far as bundles see it."""
 
@@ -71,13 +76,14 @@ class RealBacking:
     def __init__(self, url: str) -> None:
         self._url = url
         self.database = Database(url, name="dispatcher", options=OPTIONS)
-        self.store = EngineStore(self.database)
-        self.workers = WorkerStore(self.database)
-        self.requests = Requests(self.database)
+        self.store: EngineStore = EngineStore(self.database)
+        self.workers: WorkerStore = WorkerStore(self.database)
+        self.requests: Requests = Requests(self.database)
         self._definitions = Definitions(self.database)
         self._held_at = time.monotonic()
         self.run(
-            "create table public.effect (id bigint generated always as identity, bundle bigint, claim uuid, value text)"
+            "create table public.effect"
+            " (id bigint generated always as identity, bundle_id bigint, claim uuid, value text)"
         )
         self.run("grant all on public.effect to freshet_process")
 
@@ -91,7 +97,7 @@ class RealBacking:
         connection = session.connection
         assert connection.turn is not None
         connection.execute(
-            "insert into public.effect (bundle, claim, value) values (%s, %s, %s)",
+            "insert into public.effect (bundle_id, claim, value) values (%s, %s, %s)",
             (connection.turn.bundle, connection.turn.claim, value),
         )
 
@@ -119,15 +125,23 @@ class RealBacking:
         return stored
 
     def tables(self) -> Tables:
-        tables = read_tables(self.database)
-        read_effects(self.database, tables)
-        return tables
+        return read_tables(self.database)
+
+    def bundles(self) -> list[Bundle]:
+        return read_bundles(self.database)
 
     def age(self, seconds: float) -> None:
         self.run(
             "update engine.bundle set due_at = due_at - %(by)s, expires_at = expires_at - %(by)s,"
             " published_at = published_at - %(by)s, submitted_at = submitted_at - %(by)s",
             {"by": timedelta(seconds=seconds)},
+        )
+
+    def empty(self) -> None:
+        """Back to the beginning."""
+        self.run(
+            "truncate engine.run, engine.request, engine.task_run, engine.work_item, engine.value, engine.bundle,"
+            " engine.report, engine.outbox, engine.worker, engine.parked, public.effect restart identity"
         )
 
     def hold(self) -> None:
@@ -148,9 +162,9 @@ class TwinBacking:
     def __init__(self) -> None:
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
         self._tables = Tables(self._clock)
-        self.store = EngineStoreTwin(self._tables)
-        self.workers = WorkerStoreTwin(self._tables)
-        self.requests = RequestsTwin(self._tables)
+        self.store: EngineStore = EngineStoreTwin(self._tables)
+        self.workers: WorkerStore = WorkerStoreTwin(self._tables)
+        self.requests: Requests = RequestsTwin(self._tables)
 
     def _clock(self) -> datetime:
         self._now += timedelta(microseconds=7)
@@ -185,6 +199,9 @@ class TwinBacking:
 
     def tables(self) -> Tables:
         return self._tables
+
+    def bundles(self) -> list[Bundle]:
+        return sorted(self._tables.bundles.values())
 
     def age(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)

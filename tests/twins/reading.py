@@ -37,7 +37,8 @@ select jsonb_build_object(
     'report', (select jsonb_agg(to_jsonb(r)) from engine.report r),
     'outbox', (select jsonb_agg(to_jsonb(r)) from engine.outbox r),
     'worker', (select jsonb_agg(to_jsonb(r)) from engine.worker r),
-    'parked', (select jsonb_agg(to_jsonb(r)) from engine.parked r)
+    'parked', (select jsonb_agg(to_jsonb(r)) from engine.parked r),
+    'effect', (select jsonb_agg(to_jsonb(r)) from public.effect r)
 ) as found
 """
 
@@ -51,12 +52,13 @@ _ROWS: Mapping[str, type[Any]] = {
     "outbox": Outbox,
     "worker": Worker,
     "parked": Parked,
+    "effect": Effect,
 }
 _TUPLES = {"rerun_tasks", "parents", "items", "attempts", "queues"}
 
 
 def read_tables(database: Database) -> Tables:
-    """What is committed now."""
+    """What is committed now; what user code wrote is in public.effect."""
     with database.session() as session:
         row = session.execute(_ALL).fetchone()
     assert row is not None
@@ -69,12 +71,11 @@ def read_tables(database: Database) -> Tables:
     return tables
 
 
-def read_effects(database: Database, tables: Tables) -> None:
-    """What user code wrote into `public.effect (id, bundle, claim, value)`."""
+def read_bundles(database: Database) -> list[Bundle]:
+    """The bundles alone, in the order of their ids."""
     with database.session() as session:
-        rows = session.execute("select id, bundle, claim, value from public.effect").fetchall()
-    for row in rows:
-        tables.effects[row["id"]] = Effect(row["id"], row["bundle"], row["claim"], row["value"])
+        rows = session.execute("select to_jsonb(b) as row from engine.bundle b order by id").fetchall()
+    return [_row(Bundle, row["row"]) for row in rows]
 
 
 def _row(kind: type[Any], row: Mapping[str, Any]) -> Any:
@@ -100,10 +101,12 @@ def canonical(picture: Any) -> Any:
 
 def differences(left: Any, right: Any, path: str = "") -> list[str]:
     """Where two pictures differ, by path."""
+    if left == right:
+        return []
     if isinstance(left, dict) and isinstance(right, dict):
         keys = sorted(left.keys() | right.keys())
         return [line for key in keys for line in differences(left.get(key), right.get(key), f"{path}/{key}")]
     if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         pairs = enumerate(zip(left, right, strict=True))
         return [line for place, (a, b) in pairs for line in differences(a, b, f"{path}[{place}]")]
-    return [] if left == right else [f"{path}: {left!r} and {right!r}"]
+    return [f"{path}: {left!r} and {right!r}"]

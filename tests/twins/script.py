@@ -26,6 +26,8 @@ DOCUMENTS: Sequence[dict[str, Any]] = (
             "m": {**_PROCESS, "after": ["a"], "for_each": "tasks.a.result", "retries": _RETRIED},
             "over": {**_PROCESS, "after": ["m"], "for_each": "tasks.m.result", "on_failure": "continue"},
             "z": {**_PROCESS, "after": ["over"], "run_if": "all_done"},
+            "wide": {**_PROCESS, "for_each": "${{ params.n }}", "retries": _RETRIED, "timeout": "PT2S"},
+            "sized": {**_PROCESS, "after": ["a"], "for_each": "${{ size(tasks.a.result) }}"},
         },
         "finally": {"end": {"process": "q@1.0.0"}},
     },
@@ -39,6 +41,7 @@ DOCUMENTS: Sequence[dict[str, Any]] = (
                 "on_failure": "continue",
                 "tasks": {
                     "split": _PROCESS,
+                    "own": {**_PROCESS, "for_each": "${{ item }}"},
                     "part": {**_PROCESS, "after": ["split"], "for_each": "tasks.split.result"},
                     "whole": {**_PROCESS, "after": ["part"], "timeout": "PT20S", "retries": _RETRIED},
                 },
@@ -75,7 +78,7 @@ _RESULTS: Sequence[Any] = (
 )
 _ENDS = ("succeeded",) * 8 + ("failed", "timed_out", "handed_back", "returned", "lost", "ended_transaction", "fatal")
 _WORKERS = ("w1", "w2", "w3")
-_AGES = (0.6, 7.0, 61.0, 700.0)
+_AGES = (0.63, 8.37, 61.9, 700.0)
 
 Step = Callable[[Side], Any]
 Drawn = tuple[str, Step]  # what it is, and how to take it on a side
@@ -87,23 +90,27 @@ class Script:
     def __init__(self, seed: int, first: Side) -> None:
         self._random = random.Random(seed)
         self._first = first
+        # Only items that are short travel together.
+        self._seconds = self._random.choice(((0.001, 0.002), (0.001, 0.002), (0.001, 0.25, 4.0)))
         self._runs: list[UUID] = []
         self._tokens: list[UUID] = [self._uuid()]  # the first was never any bundle's
         self._steps: Sequence[tuple[int, Callable[[], Drawn | None]]] = (
             (3, self._start),
-            (12, self._fold),
-            (12, self._claim),
-            (14, self._end),
+            (14, self._fold),
+            (10, self._claim),
+            (12, self._end),
             (3, self._end_with_effect),
+            (8, self._shift),
             (4, self._submit),
             (3, self._end_job),
-            (3, self._ring),
+            (2, self._ring),
             (3, self._age),
             (2, self._refill),
             (1, self._flush),
-            (1, self._bury),
+            (4, self._bury),
             (1, self._cancel),
             (1, self._rerun),
+            (1, self._park),
             (1, self._release_held),
         )
 
@@ -126,7 +133,7 @@ class Script:
             workflow=self._random.choice(DOCUMENTS)["name"],
             version=1,
             trigger=Trigger.CALL,
-            params={"n": self._random.choice((0, 1, 2, 3, 3, 5, 40, "three"))},
+            params={"n": self._random.choice((0, 1, 2, 3, 5, 40, 40, "three"))},
             origin=origin,
             priority=self._random.choice((50, 100)),
             held=choice > 0.85,
@@ -152,6 +159,9 @@ class Script:
     # --- the dispatcher --------------------------------------------------------------------------------------------
 
     def _fold(self) -> Drawn | None:
+        tables = self._first.backing.tables()
+        if not (tables.reports or tables.requests) and self._random.random() < 0.9:
+            return None
         partitions = PARTITIONS if self._random.random() < 0.7 else tuple(self._random.sample(PARTITIONS, 8))
         return "fold", lambda side: side.fold(partitions)
 
@@ -174,13 +184,22 @@ class Script:
         return "flush", lambda side: side.flush()
 
     def _bury(self) -> Drawn | None:
-        worker = self._random.choice(_WORKERS)
+        holders = sorted({bundle.worker for bundle in self._first.bundles() if bundle.worker is not None})
+        if not holders:
+            return None
+        worker = self._random.choice(holders)
         return f"bury {worker}", lambda side: side.bury(worker)
 
     # --- workers ---------------------------------------------------------------------------------------------------
 
+    def _park(self) -> Drawn | None:
+        run = self._random.choice(self._runs)
+        return None if self._random.random() < 0.7 else ("park", lambda side: side.park(run))
+
     def _claim(self) -> Drawn | None:
-        place = self._place(lambda bundle: bundle.unheld and bundle.due_at is None)
+        widest = max((len(bundle.items) for bundle in self._first.bundles()), default=0)
+        least = self._random.choice((1, widest))
+        place = self._place(lambda bundle: bundle.unheld and bundle.due_at is None and len(bundle.items) >= least)
         if place is None:
             return None
         worker, token = self._random.choice(_WORKERS), self._uuid()
@@ -209,6 +228,14 @@ class Script:
         step = f"end {place} with an effect {body} {values!r}"
         return step, lambda side: side.end_with_effect(place, token, body, values)
 
+    def _shift(self) -> Drawn | None:
+        """A worker that mostly does well takes what is published, one bundle after the other."""
+        worker, tokens = self._random.choice(_WORKERS), [self._uuid() for _ in range(6)]
+        ends = [self._outcome(0) if self._random.random() < 0.2 else self._success() for _ in range(6)]
+        if not any(bundle.published_at and bundle.unheld for bundle in self._first.bundles()):
+            return None
+        return f"shift {ends}", lambda side: side.work(worker, tokens, ends)
+
     def _submit(self) -> Drawn | None:
         place = self._place(lambda bundle: bundle.claim is not None and len(bundle.items) == 1)
         if place is None:
@@ -234,14 +261,18 @@ class Script:
 
     def _outcome(self, place: int, *, ended: bool = False) -> dict[str, Any]:
         state = self._random.choice(_ENDS)
+        if state == "succeeded":
+            return self._success() | {"place": place}
         outcome: dict[str, Any] = {"place": place, "s": state}
         if self._random.random() < 0.8:
-            outcome["d"] = self._random.choice((0.001, 0.25, 4.0))
-        if state == "succeeded":
-            return outcome | {"r": self._random.choice(_RESULTS)}
+            outcome["d"] = self._random.choice(self._seconds)
         if state == "lost":
             outcome |= {"c": self._random.random() < 0.8, "x": ended}
         return outcome | {"e": {"class": self._random.choice(("user", "oom")), "message": "It broke."}}
+
+    def _success(self) -> dict[str, Any]:
+        result = self._random.choice(_RESULTS)
+        return {"place": 0, "s": "succeeded", "r": result, "d": self._random.choice(self._seconds)}
 
     def _place(self, wanted: Callable[[Bundle], bool]) -> int | None:
         """Mostly a bundle that suits, now and then any."""

@@ -134,12 +134,12 @@ class Side:
 
     def bundles(self) -> list[Bundle]:
         """All bundles in the order of their ids: the place of one is the same on both sides."""
-        return sorted(self.backing.tables().bundles.values())
+        return self.backing.bundles()
 
     def claim(self, place: int, worker: str, token: UUID) -> Any:
         """Claim the bundle at that place."""
         claimed = self.backing.workers.claim(self.bundles()[place].id, worker, token)
-        return None if claimed is None else self._document(claimed.document)
+        return None if claimed is None else _named(self.backing.tables(), claimed.document)
 
     def end(self, place: int, token: UUID, body: Sequence[Mapping[str, Any]]) -> Any:
         """Finish the next items: `body` holds outcomes by their place in the bundle."""
@@ -163,6 +163,18 @@ class Side:
             return self._told(commit)
         finally:
             self._session.abandon()
+
+    def work(self, worker: str, tokens: Sequence[UUID], ends: Sequence[Mapping[str, Any]]) -> Any:
+        """Claim and finish what is published, each bundle as one of the ends says."""
+        free = [bundle for bundle in self.bundles() if bundle.published_at is not None and bundle.unheld]
+        told = []
+        for bundle, token, end in zip(free, tokens, ends, strict=False):
+            claimed = self.backing.workers.claim(bundle.id, worker, token)
+            if claimed is not None:
+                body = _placed(bundle, [{**end, "place": place} for place in range(bundle.left)])
+                told.append((claimed.document, self.backing.workers.finish(bundle.id, token, body)))
+        tables = self.backing.tables()
+        return [(_named(tables, document), ended) for document, ended in told]
 
     def submit(self, place: int, token: UUID, job: str) -> Any:
         """Store a job's name, and let the claim become a watch."""
@@ -198,14 +210,12 @@ class Side:
     # --- what can be compared --------------------------------------------------------------------------------------
 
     def picture(self) -> Any:
-        """All tables."""
-        return canonical(self.backing.tables().dump())
-
-    def queues(self) -> Any:
-        """What Redis holds, by the places of the bundles."""
-        places = {bundle.id: place for place, bundle in enumerate(self.bundles())}
-        queues = sorted({bundle.queue for bundle in self.bundles()})
-        return {queue: sorted(places.get(key, -1) for key in self.bus.queued(queue)) for queue in queues}
+        """All tables, and what Redis holds by the places of the bundles."""
+        tables = self.backing.tables()
+        places = {key: place for place, key in enumerate(sorted(tables.bundles))}
+        names = {bundle.queue for bundle in tables.bundles.values()}
+        queues = {name: sorted(places.get(key, -1) for key in self.bus.queued(name)) for name in names}
+        return canonical({**tables.dump(), "queues": queues})
 
     def reads(self) -> Any:
         """What the worker's reads answer: pages of all items and rows, owners of jobs, watches."""
@@ -242,20 +252,18 @@ class Side:
             row["attempt"],
         ]
 
-    def _document(self, document: Mapping[str, Any]) -> Any:
-        """A claim's document with names for ids."""
-        tables = self.backing.tables()
-        bundle, task = dict(document["bundle"]), dict(document["task"])
-        named = tables.task_runs[bundle.pop("task_run_id")]
-        bundle["items"] = [(tables.task_runs[item >> INDEX_BITS].task, item & 0xFFFFFF) for item in bundle["items"]]
-        del bundle["id"]
-        scope = task.pop("scope")
-        element = None if scope is None else (tables.task_runs[scope >> INDEX_BITS].task, scope & 0xFFFFFF)
-        parents = {name: _parent(tables, each) for name, each in (document["parents"] or {}).items()}
-        more = {name: document[name] for name in ("run", "mapped", "values", "element")}
-        return canonical(
-            {"bundle": bundle, "task": task, "of": named.task, "scope": element, "parents": parents, **more}
-        )
+
+def _named(tables: Tables, document: Mapping[str, Any]) -> Any:
+    """A claim's document with names for ids."""
+    bundle, task = dict(document["bundle"]), dict(document["task"])
+    named = tables.task_runs[bundle.pop("task_run_id")]
+    bundle["items"] = [(tables.task_runs[item >> INDEX_BITS].task, item & 0xFFFFFF) for item in bundle["items"]]
+    del bundle["id"]
+    scope = task.pop("scope")
+    element = None if scope is None else (tables.task_runs[scope >> INDEX_BITS].task, scope & 0xFFFFFF)
+    parents = {name: _parent(tables, each) for name, each in (document["parents"] or {}).items()}
+    more = {name: document[name] for name in ("run", "mapped", "values", "element")}
+    return canonical({"bundle": bundle, "task": task, "of": named.task, "scope": element, "parents": parents, **more})
 
 
 def _parent(tables: Tables, told: Mapping[str, Any]) -> Any:
