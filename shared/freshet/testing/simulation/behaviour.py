@@ -93,7 +93,7 @@ class Behaviour:
             end=end,
             before=random.choice(temper.seconds),
             after=random.choice(temper.seconds),
-            writes=random.choice((0, 1, 1, 2)),
+            writes=random.choice((0, 0, 1, 1, 2)),
             yields=yields and task.kind is Kind.PROCESS,
             values=values,
             vanishes=task.kind is Kind.JOB_SERVICE and random.random() < temper.vanish,

@@ -38,7 +38,8 @@ STEPS = 150_000
 #: What a pass may raise when the world is rough.
 EXPECTED = (UnreachableError, StatementError, ClaimLostError, ChildEndedError)
 #: Items that are short travel together in bundles.
-TEMPERS = (Temper(), Temper(fail=0.0, hang=0.0, crash=0.0, end=0.0, vanish=0.0), Temper(seconds=(0.0, 0.0, 0.001)))
+QUICK = Temper(seconds=(0.0, 0.0, 0.001))
+TEMPERS = (Temper(), Temper(), Temper(fail=0.0, hang=0.0, crash=0.0, end=0.0, vanish=0.0), QUICK, QUICK)
 LATENCIES = ((0.001,), (0.0005, 0.001, 0.003), (0.0005,) * 20 + (0.01, 0.1), (0.001,) * 200 + (0.05, 0.5, 1.5))
 
 
@@ -64,13 +65,14 @@ class History:
         world = self.world = World(seed, steps=STEPS)
         random = world.random
         world.set_latency(random.choice(LATENCIES))
-        workload = draw_workload(random)
+        temper = random.choice(TEMPERS)
+        workload = draw_workload(random, wide=temper is QUICK)
         scheduled = any(each.schedule for each in workload.workflows.values())
         self.installation = Installation(
             world=world,
             workload=workload,
             fleet=_fleet(random, scheduled=scheduled),
-            temper=random.choice(TEMPERS),
+            temper=temper,
             seed=seed,
         )
         self.weather = Weather(installation=self.installation, storm=Storm.draw(random))

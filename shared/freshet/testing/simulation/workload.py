@@ -60,20 +60,23 @@ class Workload:
         return any(task.kind is Kind.JOB_SERVICE for each in self.workflows.values() for task in each.walk())
 
 
-def draw_workload(random: Random) -> Workload:
-    """One seed's."""
+def draw_workload(random: Random, *, wide: bool) -> Workload:
+    """One seed's. `wide`: few tasks with many items each, which travel in bundles."""
     lists: dict[tuple[str, str], int] = {}
-    count = random.choice((1, 1, 1, 2, 2, 3))
-    workflows = [_Drawing(random, f"w{number}", lists).workflow() for number in range(count)]
-    wishes = [_wish(random, workflow) for workflow in workflows for _ in range(random.choice((1, 1, 2)))]
+    count = 1 if wide else random.choice((1, 1, 1, 2, 2, 3))
+    workflows = [_Drawing(random, f"w{number}", lists, wide=wide).workflow() for number in range(count)]
+    wishes = [_wish(random, workflow, wide=wide) for workflow in workflows for _ in range(random.choice((1, 1, 2)))]
     return Workload(workflows={each.name: each for each in workflows}, wishes=wishes, lists=lists)
 
 
-def _wish(random: Random, workflow: Workflow) -> Wish:
+def _wish(random: Random, workflow: Workflow, *, wide: bool) -> Wish:
     return Wish(
         at=random.uniform(0.0, 5.0),
         workflow=workflow.name,
-        params={"n": random.choice((0, 1, 2, 4, 9, 16)), "list": [10, 11, 12][: random.randrange(4)]},
+        params={
+            "n": random.choice((9, 16, 24) if wide else (0, 1, 2, 4, 9)),
+            "list": [10, 11, 12][: random.randrange(4)],
+        },
         doubled=random.random() < 0.2,
         cancel_after=random.expovariate(0.3) if random.random() < 0.2 else None,
         rerun=random.choice(("all", "failed")) if random.random() < 0.25 else None,
@@ -84,8 +87,9 @@ def _wish(random: Random, workflow: Workflow) -> Wish:
 class _Drawing:
     """One workflow being drawn."""
 
-    def __init__(self, random: Random, name: str, lists: dict[tuple[str, str], int]) -> None:
+    def __init__(self, random: Random, name: str, lists: dict[tuple[str, str], int], *, wide: bool) -> None:
         self._random = random
+        self._wide = wide
         self._name = name
         self._lists = lists
 
@@ -97,7 +101,7 @@ class _Drawing:
             name=self._name,
             schedule=self._schedule() if random.random() < 0.2 else None,
             priority=random.choice((50, 100, 100)),
-            tasks=self._scope("", random.choice((1, 2, 3, 3, 4, 5)), depth=0),
+            tasks=self._scope("", random.choice((1, 2) if self._wide else (1, 2, 3, 3, 4, 5)), depth=0),
             finals=finals,
         )
         validate(workflow)
@@ -121,7 +125,7 @@ class _Drawing:
         path = f"{scope}.{name}" if scope else name
         after = tuple(task.name for task in before if random.random() < 0.6)
         for_each = self._for_each([task for task in before if task.name in after], depth)
-        nested = for_each is not None and depth < 2 and random.random() < (0.3, 0.1)[depth]
+        nested = for_each is not None and not self._wide and depth < 2 and random.random() < (0.3, 0.1)[depth]
         kind = Kind.MAP if nested else random.choices((Kind.PROCESS, Kind.PYTHON, Kind.JOB_SERVICE), (70, 12, 18))[0]
         inner = self._scope(path, random.choice((1, 2, 3)), depth=depth + 1) if nested else ()
         self._lists[self._name, path] = random.choice((0, 1, 2, 3, 5) if depth == 0 else (0, 1, 2))
@@ -146,8 +150,10 @@ class _Drawing:
 
     def _for_each(self, parents: Sequence[Task], depth: int) -> str | None:
         random = self._random
-        if depth > 2 or random.random() < 0.55:
+        if depth > 2 or random.random() < (0.2 if self._wide else 0.55):
             return None
+        if self._wide and not depth:
+            return "params.n"
         choices = ["params.n", "params.list", "size(params.list)"] if depth == 0 else ["2", "size(params.list)"]
         choices += [f"tasks.{parent.name}.result" for parent in parents] * 3
         return random.choice(choices)
