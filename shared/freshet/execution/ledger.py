@@ -63,7 +63,7 @@ class Ledger:
             self.size += len(sent.body)
 
     def flush(self) -> None:
-        """Commit the pending outcomes. Raises ClaimLostError; UnreachableError, StatementError: they are still pending."""
+        """Commit the pending outcomes. Raises ClaimLostError; UnreachableError or StatementError: they still wait."""
         if not self.pending:
             return
         try:
