@@ -154,11 +154,19 @@ class Pulse:
             return
         if self._witness is not None:
             self._witness.close()
-        self._witness = self._store.witness(self._row.lock_key)
-        if not self._witness.take():
-            # The server has not noticed yet that the old session is gone, and so the lock is held in our name.
-            self._witness.close()
-            self._witness = None
+        self._witness = None
+        witness = self._store.witness(self._row.lock_key)
+        try:
+            # False: the server has not noticed yet that the old session is gone, and so the lock is held in our name.
+            taken = witness.take()
+        except BaseException:
+            # A session that lives and holds nothing would be taken for a witness from now on.
+            witness.close()
+            raise
+        if taken:
+            self._witness = witness
+        else:
+            witness.close()
 
     def _report_time(self) -> None:
         now, busy = self._clock.monotonic(), self._stopwatch.read().busy_s
