@@ -11,7 +11,7 @@ import os
 import sys
 
 import pytest
-from tests.model.profile import EXAMPLES, STEPS
+from tests.model import EXAMPLES, STEPS
 
 
 def main() -> int:

@@ -18,6 +18,8 @@ LIMIT, PAUSE = 1000, 500
 #: Widths that a definition names itself: one that probes at once, one that is bundled after its probes.
 WIDTHS = ("0", "2", "8", "[2, 0, 3]", "params.n")
 LISTED = [2, 0, 3]
+#: Of nested maps, for widths multiply.
+SMALL = ("0", "2", "[2, 0, 3]")
 PARAM = 5
 
 
@@ -102,14 +104,16 @@ def _scope(draw: st.DrawFn, *, depth: int, outer: tuple[str, ...]) -> tuple[Step
 @st.composite
 def _step(draw: st.DrawFn, name: str, after: tuple[str, ...], *, depth: int, outer: tuple[str, ...]) -> Step:
     shape = draw(st.integers(0, 8))
+    nested = shape >= 7 and depth < len(NAMES) - 1
+    widths = SMALL if nested else WIDTHS
     common: dict[str, Any] = {
         "name": name,
         "after": after,
         "rule": draw(st.sampled_from((*RULES, "all_succeeded", "all_succeeded"))) if after else "all_succeeded",
         "lenient": draw(st.integers(0, 3)) == 0,
-        "over": draw(st.sampled_from(_sources(after + outer, inside=depth > 0))) if shape >= 4 else None,
+        "over": draw(st.sampled_from(_sources(widths, after + outer, inside=depth > 0))) if shape >= 4 else None,
     }
-    if shape >= 7 and depth < len(NAMES) - 1:
+    if nested:
         inner = draw(_scope(depth=depth + 1, outer=after + outer))
         plain = [step.name for step in inner if step.plain]
         return Step(**common, inner=inner, gives=draw(st.sampled_from([*plain, None])))
@@ -123,6 +127,6 @@ def _step(draw: st.DrawFn, name: str, after: tuple[str, ...], *, depth: int, out
     )
 
 
-def _sources(reached: Sequence[str], *, inside: bool) -> list[str]:
+def _sources(widths: Sequence[str], reached: Sequence[str], *, inside: bool) -> list[str]:
     results = [f"tasks.{name}.result" for name in reached]
-    return [*WIDTHS, *results, *results, *(["item"] * 2 if inside else [])]
+    return [*widths, *results, *results, *(["item"] * 2 if inside else [])]

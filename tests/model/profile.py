@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, Phase, settings
-
-EXAMPLES, STEPS = "FRESHET_MODEL_EXAMPLES", "FRESHET_MODEL_STEPS"
+from tests.model import EXAMPLES, STEPS
 
 
 def profile() -> settings:
