@@ -147,7 +147,7 @@ class RedisTwin:
 
     def items(self, key: str) -> tuple[Any, ...]:
         """LRANGE 0 -1."""
-        return self.lists.get(key, ()) if self._alive(key) else ()
+        return self.lists[key] if key in self.lists and self._alive(key) else ()
 
     def pop(self, keys: Iterable[str]) -> tuple[str, Any] | None:
         """LPOP from the first of the lists that holds anything: which, and what."""
@@ -159,7 +159,8 @@ class RedisTwin:
 
     def holds(self, keys: Iterable[str]) -> bool:
         """Whether any of the lists holds anything."""
-        return any(self.items(key) for key in keys)
+        # Asked of every waiting client at every step, and hardly ever true.
+        return any(key in self.lists and self._alive(key) for key in keys)
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
