@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable
 
 import pytest
 
 from freshet.domain.model import Kind
 from freshet.testing.simulation.behaviour import END, Try
-from freshet.testing.simulation.installation import BEGIN, Burial
+from freshet.testing.simulation.cast import Burial
+from freshet.testing.simulation.installation import BEGIN
 from freshet.testing.simulation.laws import LAWS, judge
 from freshet.testing.simulation.seed import History
 from freshet.testing.twins.rows import Parked, Request, TaskRun, WorkItem
 
-#: A history that has every kind of task, a schedule and a rerun.
-SEED = 33
 Plant = Callable[[History], None]
+KINDS = {Kind.PROCESS, Kind.PYTHON, Kind.JOB_SERVICE}
+
+
+@functools.cache
+def rich_seed() -> int:
+    """The first seed that has something of everything, and so something to break for every law."""
+    return next(seed for seed in itertools.count() if promises(seed) and keeps(seed))
+
+
+def promises(seed: int) -> bool:
+    workload = History(seed).installation.workload
+    kinds = {task.kind for each in workload.workflows.values() for task in each.tasks}
+    return kinds >= KINDS and any(each.schedule for each in workload.workflows.values())
+
+
+def keeps(seed: int) -> bool:
+    history = History(seed)
+    history.play()
+    tables = history.installation.tables
+    succeeded = {row.kind for row in tables.task_runs.values() if row.state == "succeeded"}
+    triggers = {run.trigger for run in tables.runs.values() if run.state == "succeeded"}
+    return succeeded >= KINDS and {"schedule", "call"} <= triggers and len(tables.effects) > 0
 
 
 @pytest.fixture
 def history() -> History:
-    history = History(SEED)
+    history = History(rich_seed())
     assert history.play().breaks == []
     return history
 
