@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
-from freshet.bus import Heartbeat
 from freshet.domain.model import Kind, Workflow
 from freshet.engine.dispatcher import Dispatcher
 from freshet.engine.fold import Folder
@@ -29,15 +28,24 @@ from freshet.execution.supervisor import Holding, Limits, Supervisor
 from freshet.execution.times import Stopwatch
 from freshet.execution.warm_child import ChildOptions
 from freshet.execution.watcher import Watcher
-from freshet.recording import Measures, Recorder
+from freshet.recording import Recorder
 from freshet.runtime.service import Loop, Once, PassResult
 from freshet.scheduling import Ticker
 from freshet.scheduling.clockwork import first_tick
 from freshet.storage.leadership import SCHEDULER, WATCHER
-from freshet.storage.reads import Reads
-from freshet.storage.record import Recorded
 from freshet.storage.worker_store import WorkerRow
 from freshet.testing.simulation.behaviour import Behaviour, Temper, Try
+from freshet.testing.simulation.cast import (
+    Burial,
+    Fleet,
+    NotedBus,
+    RunObjects,
+    Service,
+    Untold,
+    WatchedStore,
+    WorkflowOfRun,
+    number_of,
+)
 from freshet.testing.simulation.child import BenchTwin, ChannelTwin, ChildTwin, SignalsTwin
 from freshet.testing.simulation.jobs import Account, JobServicesTwin
 from freshet.testing.simulation.payloads import Payloads
@@ -45,9 +53,8 @@ from freshet.testing.simulation.user_code import UserCode
 from freshet.testing.simulation.workload import ISOLATED, PROCESS, Workload
 from freshet.testing.simulation.world import Doorway, Process, Server, World, WorldClock
 from freshet.testing.twins.bus import BusTwin, FactReaderTwin, QueueWorkerTwin
-from freshet.testing.twins.engine_store import EngineStoreTwin, PartitionLocksTwin
+from freshet.testing.twins.engine_store import PartitionLocksTwin
 from freshet.testing.twins.leadership import LeadershipTwin
-from freshet.testing.twins.passage import Passage
 from freshet.testing.twins.process_session import ProcessSessionTwin
 from freshet.testing.twins.recording import RecordingTwin
 from freshet.testing.twins.redis import RedisTwin
@@ -59,95 +66,6 @@ from freshet.testing.twins.worker_store import WorkerStoreTwin
 #: When every world begins, by its database's clock.
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 QUEUES = (PROCESS.ref, ISOLATED.ref, Kind.PYTHON.value, Kind.JOB_SERVICE.value)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fleet:
-    """How many of each service there are, and how they are set up."""
-
-    dispatchers: int = 1
-    workers: int = 1
-    recorders: int = 1
-    schedulers: int = 0
-    lease: float = 60.0
-    grace: float = 10.0
-    queue_depth: int = 50
-    batch: int = 200
-    items_per_child: int = 10_000
-    seconds_to_restart: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Burial:
-    """A worker that was declared dead, as the world knew it at that moment."""
-
-    worker: str
-    at: float
-    alive: bool
-    silent: float  # seconds since its last sign of life reached Redis
-    heard: bool  # its heartbeat was in Redis
-    witnessed: bool  # its session held its lock
-
-
-@dataclass(kw_only=True)
-class Service:
-    """One copy of a service, through all its lives."""
-
-    kind: str
-    number: int
-    main: Callable[[Process], None]
-    process: Process | None = None
-    stop: Callable[[], None] = lambda: None  # SIGTERM
-    lives: int = 0
-
-
-class RunObjects(Reads):
-    """The payload of `finally` tasks."""
-
-    def __init__(self, passage: Passage) -> None:
-        self._passage = passage
-
-    def run_object(self, run_id: UUID) -> dict[str, Any]:
-        """Its name, which is all that anybody looks at here."""
-        self._passage.enter("run_object")
-        return {"run_id": str(run_id)}
-
-
-class Untold(Measures):
-    """Measures that nobody reads."""
-
-    def __init__(self) -> None:
-        """No telemetry."""
-
-    def tell(self, recorded: Recorded) -> None:
-        """Say nothing."""
-
-
-class NotedBus(BusTwin):
-    """Notes when a worker gives a sign of life."""
-
-    def __init__(self, installation: Installation, passage: Passage) -> None:
-        super().__init__(installation.redis, passage=passage)
-        self._installation = installation
-
-    def beat(self, heartbeat: Heartbeat, *, expires_s: float) -> list[int]:
-        """Give a sign of life."""
-        stops = super().beat(heartbeat, expires_s=expires_s)
-        self._installation.beats[heartbeat.worker] = self._installation.world.now
-        return stops
-
-
-class WatchedStore(EngineStoreTwin):
-    """Tells of each burial."""
-
-    def __init__(self, installation: Installation, passage: Passage, *, owner: str) -> None:
-        super().__init__(installation.tables, passage, owner=owner)
-        self._installation = installation
-
-    def release_workers(self, workers: Sequence[str]) -> list[int]:
-        """Take back what dead workers hold."""
-        self._installation.note_burials(workers)
-        return super().release_workers(workers)
 
 
 @dataclass(kw_only=True)
@@ -177,7 +95,7 @@ class Installation:
         self.redis = RedisTwin(lambda: world.now)
         self.clock = WorldClock(world)
         self.behaviour = Behaviour(
-            seed=self.seed, workload=self.workload, temper=self.temper, workflow_of=_Workflows(self.tables)
+            seed=self.seed, workload=self.workload, temper=self.temper, workflow_of=WorkflowOfRun(self.tables)
         )
         self.payloads = Payloads(self.tables, self.behaviour, self.workload)
         self.account = Account(clock=lambda: world.now, behaviour=self.behaviour, began=self.note_begin)
@@ -282,7 +200,7 @@ class Installation:
         postgres, redis = self._doors(process)
         clock, draw = self.clock.monotonic, self.world.random.random
         bus = BusTwin(self.redis, passage=redis)
-        store = WatchedStore(self, postgres, owner=process.name)
+        store = WatchedStore(self.tables, postgres, owner=process.name, buried=self.note_burials)
         pace = Pace(queue_depth=self.fleet.queue_depth, depths=bus.depths)
         refill = Refill(store, bus, pace, queue_depth=self.fleet.queue_depth)
         judge = Judge(patience=Patience(lease=self.fleet.lease, grace=self.fleet.grace), clock=clock)
@@ -343,14 +261,14 @@ class Installation:
     def _supervisor(self, process: Process) -> Supervisor:
         world, name = self.world, process.name
         postgres, redis = self._doors(process)
-        signals, bus = SignalsTwin(world), NotedBus(self, redis)
+        signals, bus = SignalsTwin(world), NotedBus(self.redis, redis, beaten=self.note_beat)
         store = WorkerStoreTwin(self.tables, postgres, owner=name)
         queue_worker = QueueWorkerTwin(self.redis, name=name, queues=QUEUES, stop=signals.stop_bundle, passage=redis)
         process.at_death.append(queue_worker.vanish)
         stopwatch, holding = Stopwatch(self.clock), Holding()
         self.stopwatches[name] = (stopwatch, world.now)
         pulse = Pulse(
-            WorkerRow(id=name, lock_key=hash_of(name), hostname="host", pid=1, queues=QUEUES),
+            WorkerRow(id=name, lock_key=number_of(name), hostname="host", pid=1, queues=QUEUES),
             store=store,
             bus=bus,
             queue_worker=queue_worker,
@@ -456,6 +374,10 @@ class Installation:
             if self.tables.task_runs[parent].finished_at is None:
                 self.too_early.append(f"{the_try} began before {name} had ended")
 
+    def note_beat(self, worker: str) -> None:
+        """A sign of life has reached Redis."""
+        self.beats[worker] = self.world.now
+
     def note_burials(self, workers: Sequence[str]) -> None:
         """What the world knows of workers that are declared dead."""
         heartbeats = {key.rpartition(":")[2] for key in self.redis.keys("freshet:worker:")}
@@ -472,24 +394,3 @@ class Installation:
                     witnessed=row is not None and ("key", row.lock_key) in self.tables.locks,
                 )
             )
-
-
-class _Workflows(Mapping[str, str]):
-    """The workflow of each run."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._runs = tables.runs
-
-    def __getitem__(self, run: str) -> str:
-        return self._runs[run].workflow
-
-    def __iter__(self) -> Any:
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-
-def hash_of(name: str) -> int:
-    """A number for a name."""
-    return int.from_bytes(name.encode()[-7:], "big")

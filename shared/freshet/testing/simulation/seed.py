@@ -23,9 +23,10 @@ from freshet.execution.warm_child import ChildEndedError
 from freshet.runtime import fault
 from freshet.storage.database import StatementError
 from freshet.testing.simulation.behaviour import Temper
+from freshet.testing.simulation.cast import Fleet
 from freshet.testing.simulation.client import Client
 from freshet.testing.simulation.faults import Storm, Weather
-from freshet.testing.simulation.installation import Fleet, Installation
+from freshet.testing.simulation.installation import Installation
 from freshet.testing.simulation.laws import Break, judge
 from freshet.testing.simulation.workload import draw_workload
 from freshet.testing.simulation.world import ExhaustedError, World
