@@ -132,6 +132,7 @@ class Rig:
         self.workers = WorkerStore(self.database)
         self.witness: Session = self.database.dedicated()
         self.seconds = 0.0
+        self.steps = 0  # that were compared
         self._compiled: dict[tuple[str, int], Workflow] = {}
         self._applied = 0
         self._sessions = tuple(Database(url, name=name, options=OPTIONS) for name in ("one", "two"))

@@ -25,4 +25,8 @@ def test_the_engine_and_its_model_agree_after_every_step(rig: Rig) -> None:
         pass
 
     Driven.rig = rig
-    run_state_machine_as_test(Driven, settings=profile())
+    try:
+        run_state_machine_as_test(Driven, settings=profile())
+    except BaseException:
+        print(f"broken after {rig.steps} steps")  # how sharp the model is
+        raise

@@ -1,0 +1,313 @@
+"""Bugs for the proofs: interleavings and half-guards that an example-based test easily misses.
+
+A bug of SQL stands here twice, in the SQL (for the model) and in its twin (for the simulator).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SQL = "shared/freshet/storage/functions"
+TWINS = "shared/freshet/testing/twins"
+ENGINE = "shared/freshet/engine"
+WORK = "shared/freshet/execution"
+DOMAIN = "shared/freshet/domain"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """`old` stands exactly once in `file` and becomes `new`."""
+
+    file: str  # from the root of the repository
+    old: str
+    new: str
+
+    def fits(self, root: Path) -> bool:
+        return (root / self.file).read_text(encoding="utf-8").count(self.old) == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bug:
+    """Edits that make one bug."""
+
+    name: str
+    edits: tuple[Edit, ...]
+
+    def fits(self, root: Path) -> bool:
+        return all(edit.fits(root) for edit in self.edits)
+
+
+def lines(*each: str) -> str:
+    return "".join(f"{line}\n" for line in each)
+
+
+def bug(name: str, *edits: tuple[str, str, str]) -> Bug:
+    return Bug(name=name, edits=tuple(Edit(file=file, old=old, new=new) for file, old, new in edits))
+
+
+BUGS = (
+    bug(
+        "a claim without compare-and-set",
+        (
+            f"{SQL}/engine_claim.sql",
+            "where id = bundle_id and claim is null and submitted_at is null and due_at is null",
+            "where id = bundle_id and submitted_at is null and due_at is null",
+        ),
+        (
+            f"{TWINS}/fence.py",
+            lines(
+                "    if bundle.claim is not None:",
+                "        return bundle if (bundle.claim, bundle.worker) == (token, worker) else None",
+            ),
+            "",
+        ),
+    ),
+    bug(
+        "a finish that looks at the bundle and not at the token",
+        (
+            f"{SQL}/engine_finish.sql",
+            "where id = bundle_id and claim = token and cardinality(items) - done = n",
+            "where id = bundle_id and cardinality(items) - done = n",
+        ),
+        (
+            f"{TWINS}/fence.py",
+            "if bundle is None or bundle.claim != token or not 0 < len(body) <= bundle.left:",
+            "if bundle is None or not 0 < len(body) <= bundle.left:",
+        ),
+    ),
+    bug(
+        "a sweep that begins from 0 again, not from what was reported",
+        (
+            f"{SQL}/engine_end_bundles.sql",
+            lines(
+                "'Worker %s was lost.', g.worker))) order by k)",
+            )
+            + "        from generate_series(g.done + 1,",
+            lines(
+                "'Worker %s was lost.', g.worker))) order by k)",
+            )
+            + "        from generate_series(1,",
+        ),
+        (
+            f"{TWINS}/ending.py",
+            "left = range(bundle.done, len(bundle.items))",
+            "left = range(0, len(bundle.items))",
+        ),
+    ),
+    bug(
+        "fan-in counts what was reported, not what came back",
+        (
+            f"{SQL}/engine_take.sql",
+            "from moved group by task_run_id",
+            "from outcome where s = 'succeeded' group by task_run_id",
+        ),
+    ),
+    bug(
+        "a failed try keeps its number",
+        (
+            f"{DOMAIN}/item_step.py",
+            lines(
+                "            attempt=item.attempt + 1,",
+            )
+            + "            failures=failures,",
+            lines(
+                "            attempt=item.attempt,",
+            )
+            + "            failures=failures,",
+        ),
+    ),
+    bug(
+        "an ended job is tried again under the same number",
+        (
+            f"{DOMAIN}/item_step.py",
+            lines(
+                "        attempt=item.attempt + 1,",
+            )
+            + "        failures=item.failures,",
+            lines(
+                "        attempt=item.attempt,",
+            )
+            + "        failures=item.failures,",
+        ),
+    ),
+    bug(
+        "one witness is taken for death",
+        (
+            f"{ENGINE}/witness.py",
+            "            return now - silence.heard >= self.patience.lease\n",
+            "            return True\n",
+        ),
+    ),
+    bug(
+        "a flush is taken for the death of all workers' heartbeats and sessions alike",
+        (
+            f"{ENGINE}/ring.py",
+            "dead = set(self._judge.dead(suspects, witnessed))",
+            "dead = set(suspects)",
+        ),
+    ),
+    bug(
+        "facts outlive a batch that is rolled back",
+        (
+            f"{TWINS}/tables.py",
+            lines(
+                "        for table in self._all.values():",
+            )
+            + "            table.clear()",
+            lines(
+                "        saved = [(table, rows) for table, rows in saved if table is not self.outbox]",
+                "        for table in self._all.values():",
+                "            if table is self.outbox:",
+                "                continue",
+            )
+            + "            table.clear()",
+        ),
+    ),
+    bug(
+        "a lost answer to a claim is asked again under another token",
+        (
+            f"{WORK}/supervisor.py",
+            "        bundle, claim = self._popped\n",
+            "        bundle, claim = self._popped[0], self.new_claim()\n",
+        ),
+    ),
+    bug(
+        "an outcome is dropped before it is committed",
+        (
+            f"{WORK}/ledger.py",
+            lines(
+                "        self._store.finish(self._bundle, self._claim, [orjson.Fragment(body) for body in outcomes])",
+                "        self._drop(len(outcomes))",
+            ),
+            lines(
+                "        bodies = [orjson.Fragment(body) for body in outcomes]",
+                "        self._drop(len(outcomes))",
+                "        self._store.finish(self._bundle, self._claim, bodies)",
+            ),
+        ),
+    ),
+    bug(
+        "a lost message is not looked for",
+        (
+            f"{ENGINE}/refill.py",
+            "                found += self._store.unpublish(sorted(lost)) if lost else 0\n",
+            "                found += len(lost)\n",
+        ),
+    ),
+    bug(
+        "asking twice under one origin makes two runs",
+        (
+            "shared/freshet/storage/requests.py",
+            lines(
+                '        "origin": run.origin,',
+            )
+            + '        "params": dict(run.params),',
+            lines(
+                '        "origin": None,',
+            )
+            + '        "params": dict(run.params),',
+        ),
+        (
+            f"{TWINS}/new_runs.py",
+            "        origin=run.origin,\n",
+            "        origin=None,\n",
+        ),
+    ),
+    bug(
+        "the reaper reads the rows first and asks Snowflake second",
+        (
+            f"{WORK}/watcher.py",
+            lines(
+                "        shown = {job.name: job for job in self._jobs.list_jobs(prefix)}",
+                "        watches = self._store.watched()",
+            ),
+            lines(
+                "        watches = self._store.watched()",
+                "        shown = {job.name: job for job in self._jobs.list_jobs(prefix)}",
+            ),
+        ),
+    ),
+    bug(
+        "the reaper takes a job for nobody's while its report waits",
+        (
+            f"{WORK}/watcher.py",
+            "orphans = [job for job in jobs if job.name in runs and job.name not in owned]",
+            "orphans = [job for job in jobs if job.name in runs]",
+        ),
+    ),
+    bug(
+        "a job is named by its claim, not by its attempt",
+        (
+            f"{WORK}/job_service.py",
+            lines(
+                "preparation.run_id, preparation.task.path, prepared.index, prepared.attempt",
+            )
+            + "        )",
+            lines(
+                "preparation.run_id, preparation.task.path, prepared.index, int(claimed.claim) % 9973",
+            )
+            + "        )",
+        ),
+    ),
+    bug(
+        "losses are charged as failures",
+        (
+            f"{DOMAIN}/item_step.py",
+            lines(
+                "        case Verdict.LOST:",
+                "            return _after_loss(item, outcome)",
+            ),
+            lines(
+                "        case Verdict.LOST:",
+                "            return _after_failure(item, outcome, policy, draw)",
+            ),
+        ),
+    ),
+    bug(
+        "the graph is settled in one pass",
+        (
+            f"{DOMAIN}/settle.py",
+            lines(
+                "                awaited[child] -= 1",
+                "                work.append(child)",
+            ),
+            "                awaited[child] -= 1\n",
+        ),
+    ),
+    bug(
+        "a cancel leaves queued work alone",
+        (
+            f"{ENGINE}/run_fold.py",
+            lines(
+                "        self.decision.stops += self._batch.cancel_bundles(self.run.id, spared=sorted(self._finals))",
+            ),
+            "",
+        ),
+    ),
+    bug(
+        "what is not due yet can be claimed",
+        (
+            f"{SQL}/engine_claim.sql",
+            "where id = bundle_id and claim is null and submitted_at is null and due_at is null",
+            "where id = bundle_id and claim is null and submitted_at is null",
+        ),
+    ),
+    bug(
+        "facts are deleted in one transaction and recorded in the next",
+        (
+            f"{TWINS}/recording.py",
+            lines(
+                "        self._log.write(projected)",
+                "        for row in rows:",
+                "            del self._tables.outbox[row.id]",
+            ),
+            lines(
+                "        for row in rows:",
+                "            del self._tables.outbox[row.id]",
+                '        self._passage.enter("record.second")',
+                "        self._log.write(projected)",
+            ),
+        ),
+    ),
+)
