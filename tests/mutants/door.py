@@ -199,7 +199,7 @@ MUTANTS = (
     bug(
         "the next tick is not written down",
         "shared/freshet/scheduling/tick.py",
-        '    advance(session, row["workflow"], following)\n',
+        '        due.advance(row["workflow"], following)\n',
         "",
         tick("a_due_tick_makes_a_run_with_its_defaults_and_the_next_tick"),
     ),
@@ -213,7 +213,7 @@ MUTANTS = (
     bug(
         "a tick runs beside another run",
         "shared/freshet/scheduling/tick.py",
-        'busy=active_runs(session, row["workflow"]) > 0',
+        'busy=due.active_runs(row["workflow"]) > 0',
         "busy=False",
         tick("a_tick_during_a_run_is_skipped_and_its_fact_is_told"),
     ),
@@ -227,7 +227,9 @@ MUTANTS = (
     bug(
         "one broken schedule stops all",
         "shared/freshet/scheduling/tick.py",
-        "        except UnreachableError:\n            raise\n        except Exception as error:",
+        "        except (UnreachableError, StatementError):\n"
+        "            raise  # that is the server's trouble, not this row's: it is tried again\n"
+        "        except Exception as error:",
         "        except UnreachableError as error:",
         tick("a_schedule_that_cannot_tick_is_set_aside_and_the_others_go_on"),
     ),
