@@ -81,7 +81,7 @@ class Engine:
     def apply(self, document: Mapping[str, Any]) -> None:
         stored = normalise(document)
         definition = Definition(name=stored["name"], document=stored, digest=digest(stored))
-        self.definitions.put(definition, lambda *_: None)
+        self.definitions.put(definition, lambda schedule, anchor, now: now)
 
     def start(self, workflow: str, **params: Any) -> uuid.UUID:
         row = self.definitions.get(workflow)
