@@ -6,6 +6,7 @@ short one.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -121,7 +122,8 @@ class Execution:
             # Another life of this service was never stopped, and its numbers may belong to others by now.
             if service.pid == pid:
                 for each in frozen & service.frozen:
-                    os.kill(each, signal.SIGCONT)
+                    with contextlib.suppress(ProcessLookupError):  # a child that was killed while it stood still
+                        os.kill(each, signal.SIGCONT)
                 service.frozen -= frozen
 
         self._at(time.monotonic() + fault.seconds, thaw)
