@@ -1,9 +1,9 @@
 """What is known about a bundle's items, and what of it is committed.
 
 Purpose: outcomes are reported in order, each once, whatever dies in between. Guarantees: an outcome leaves the memory
-only when it is committed, by us or by the child, or when the claim is lost; a result that Postgres refuses as data fails
-its own item and nobody else's; any other refusal (a schema that is being changed, a standby) fails no item. Never: an
-outcome out of order; the fence would refuse it.
+only when it is committed, by us or by the child, or when the claim is lost; a result that Postgres refuses as data
+fails its own item and nobody else's; any other refusal (a schema that is being changed, a standby) fails no item.
+Never: an outcome out of order; the fence would refuse it.
 """
 
 from __future__ import annotations
