@@ -30,7 +30,7 @@ RUNS = 3
 class Engine(SideBySide):
     """Everything that can happen."""
 
-    @initialize(first=plans("w"), second=plans("w"), quick=st.booleans())
+    @initialize(first=plans("w"), second=plans("w"), quick=st.sampled_from((True, True, False)))
     def begin(self, first: Plan, second: Plan, quick: bool) -> None:
         self.empty(quick=quick)
         self.plans = [replace(plan, name=self.rig.name()) for plan in (first, second)]
@@ -193,7 +193,9 @@ class Engine(SideBySide):
     def claim(self, pick: int, worker: str, count: int) -> None:
         for _ in range(count):
             if free := self._published():
-                self._claim(chosen(pick, free), worker)
+                # The larger ones first: there are fewer of them.
+                most = max(len(bundle.left) for bundle in free)
+                self._claim(chosen(pick, [bundle for bundle in free if len(bundle.left) == most]), worker)
         self.agree()
 
     @precondition(lambda self: bool(self._claimed()))
@@ -238,8 +240,11 @@ class Engine(SideBySide):
         self.agree()
 
     @precondition(lambda self: bool(self._claimed()))
-    @rule(pick=PICK, which=st.integers(0, 1))
-    def kill(self, pick: int, which: int) -> None:
+    @rule(pick=PICK, which=st.integers(0, 1), begun=st.booleans())
+    def kill(self, pick: int, which: int, begun: bool) -> None:
+        for bundle in self._claimed() if begun else []:
+            if len(bundle.left) > 1:
+                self._finish(bundle, 1, pick)
         self._kill(str(chosen(pick, self._claimed()).worker), which)
 
     @precondition(lambda self: any(bundle.free and len(bundle.left) > 1 for bundle in self.book.bundles.values()))
@@ -247,15 +252,14 @@ class Engine(SideBySide):
     def die_half_way(self, pick: int, seed: int, which: int) -> None:
         """A worker reports a part of its bundle, and is killed or overruns."""
         several = [bundle for bundle in self._published() if len(bundle.left) > 1]
-        if several:
-            bundle = chosen(pick, several)
+        for place, bundle in enumerate(several[pick % 2 :]):
             self._claim(bundle, WORKERS[0])
-            self._finish(bundle, 1 if len(bundle.left) > 2 else 0, seed)
-            if bundle.part.step.limit:
+            self._finish(bundle, 1 if (seed + place) % 4 else 0, seed)
+            if bundle.part.step.limit and (seed + place) % 2:
                 self._overrun(bundle, which)
             else:
                 self._kill(WORKERS[0], which)
-            self.fold(which=which, all_of_it=True)
+        self.fold(which=which, all_of_it=True)
 
     @precondition(lambda self: any(bundle.part.step.limit for bundle in self._claimed()))
     @rule(pick=PICK, which=st.integers(0, 1))

@@ -85,8 +85,10 @@ LAST = "fg"
 
 @st.composite
 def plans(draw: st.DrawFn, name: str) -> Plan:
-    """A workflow of a few tasks, declared in any order."""
-    steps = draw(_scope(depth=0, outer=()))
+    """A workflow of a few tasks, declared in any order; one of them is a map that is wide enough for bundles."""
+    limit = draw(st.sampled_from((None, LIMIT)))
+    wide = Step(name="wide", over="8", again=draw(st.integers(0, 1)), limit=limit, lenient=draw(st.booleans()))
+    steps = (*draw(_scope(depth=0, outer=())), wide)
     last = tuple(draw(_step(each, (), depth=0, outer=())) for each in LAST[: draw(st.integers(0, 2))])
     return Plan(name=name, steps=steps, last=last)
 
