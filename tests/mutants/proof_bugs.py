@@ -215,20 +215,6 @@ BUGS = (
         ),
     ),
     bug(
-        "the reaper reads the rows first and asks Snowflake second",
-        (
-            f"{WORK}/watcher.py",
-            lines(
-                "        shown = {job.name: job for job in self._jobs.list_jobs(prefix)}",
-                "        watches = self._store.watched()",
-            ),
-            lines(
-                "        watches = self._store.watched()",
-                "        shown = {job.name: job for job in self._jobs.list_jobs(prefix)}",
-            ),
-        ),
-    ),
-    bug(
         "the reaper takes a job for nobody's while its report waits",
         (
             f"{WORK}/watcher.py",
@@ -265,17 +251,6 @@ BUGS = (
         ),
     ),
     bug(
-        "the graph is settled in one pass",
-        (
-            f"{DOMAIN}/settle.py",
-            lines(
-                "                awaited[child] -= 1",
-                "                work.append(child)",
-            ),
-            "                awaited[child] -= 1\n",
-        ),
-    ),
-    bug(
         "a cancel leaves queued work alone",
         (
             f"{ENGINE}/run_fold.py",
@@ -308,6 +283,232 @@ BUGS = (
                 '        self._passage.enter("record.second")',
                 "        self._log.write(projected)",
             ),
+        ),
+    ),
+    bug(
+        "the graph is settled in one pass",
+        (
+            f"{DOMAIN}/settle.py",
+            "work.append(child)",
+            "pass",
+        ),
+    ),
+    bug(
+        "a sweep that reads the bundles and their reports in one statement, then deletes",
+        (
+            f"{SQL}/engine_end_bundles.sql",
+            lines(
+                "    with gone as (",
+                (
+                    "        delete from engine.bundle b where b.worker = any (p_workers) and "
+                    "b.claim is not null returning b.*"
+                ),
+            )
+            + "    )",
+            lines(
+                "    with gone as (",
+                "        select b.* from engine.bundle b where b.worker = any (p_workers) and b.claim is not null",
+                "            and not exists (select from engine.report r where r.bundle_id = b.id)",
+                "    ),",
+                "    deleted as (",
+                "        delete from engine.bundle b using gone where b.id = gone.id",
+            )
+            + "    )",
+        ),
+    ),
+    bug(
+        "runs are locked and loaded in one statement",
+        (
+            f"{SQL}/engine_take.sql",
+            lines(
+                "    select coalesce(array_agg(id), '{}') into v_runs",
+                (
+                    "    from (select id from engine.run where id = any (v_runs) order by "
+                    "id for update skip locked) locked;"
+                ),
+                "",
+                "    with gone as (",
+                (
+                    "        delete from engine.request where id = any (v_requests) and run_id = "
+                    "any (v_runs) returning id, run_id, kind"
+                ),
+                "    )",
+                "    select coalesce(jsonb_agg(jsonb_build_object('run_id', run_id, 'kind', kind) order by id), '[]'),",
+                "           coalesce(array_agg(run_id) filter (where kind = 'cancel'), '{}')",
+                "    into v_asked, v_cancel",
+                "    from gone;",
+                "",
+                "    v_folded := engine.fold(v_reports, v_runs, v_now);",
+                "",
+                "    return jsonb_build_object(",
+                "        'now', v_now,",
+                "        'waited', extract(epoch from v_now - v_oldest),",
+                "        'requests', v_asked,",
+                "        'outcomes', v_folded -> 'outcomes',",
+                "        'announced', v_folded -> 'announced',",
+                "        'full', cardinality(v_reports) = p_limit or cardinality(v_requests) = p_limit,",
+                "        'runs', (",
+                "            select coalesce(jsonb_agg(to_jsonb(r) - 'partition' order by r.id), '[]')",
+                "            from engine.run r where r.id = any (v_runs)",
+                "        ),",
+            ),
+            lines(
+                (
+                    "    select coalesce(array_agg(id), '{}'), "
+                    "coalesce(set_config('freshet.seen', jsonb_agg(seen)::text, true), '')"
+                ),
+                "    into v_runs",
+                "    from (",
+                "        select r.id, (select to_jsonb(s) - 'partition' from engine.run s where s.id = r.id) as seen",
+                "        from engine.run r where r.id = any (v_runs) order by r.id for update",
+                "    ) locked;",
+                "",
+                "    with gone as (",
+                (
+                    "        delete from engine.request where id = any (v_requests) and run_id = "
+                    "any (v_runs) returning id, run_id, kind"
+                ),
+                "    )",
+                "    select coalesce(jsonb_agg(jsonb_build_object('run_id', run_id, 'kind', kind) order by id), '[]'),",
+                "           coalesce(array_agg(run_id) filter (where kind = 'cancel'), '{}')",
+                "    into v_asked, v_cancel",
+                "    from gone;",
+                "",
+                "    v_folded := engine.fold(v_reports, v_runs, v_now);",
+                "",
+                "    return jsonb_build_object(",
+                "        'now', v_now,",
+                "        'waited', extract(epoch from v_now - v_oldest),",
+                "        'requests', v_asked,",
+                "        'outcomes', v_folded -> 'outcomes',",
+                "        'announced', v_folded -> 'announced',",
+                "        'full', cardinality(v_reports) = p_limit or cardinality(v_requests) = p_limit,",
+                "        'runs', coalesce(nullif(current_setting('freshet.seen'), ''), '[]')::jsonb,",
+            ),
+        ),
+    ),
+    bug(
+        "a cancel overrides reports that were committed",
+        (
+            f"{SQL}/engine_end_bundles.sql",
+            lines(
+                "    with gone as (",
+                "        delete from engine.bundle b",
+            )
+            + "        where b.run_id = p_run",
+            lines(
+                "    with overridden as (",
+                "        update engine.report r set body = (",
+                '            select jsonb_agg(o || \'{"s": "cancelled"}\') from jsonb_array_elements(r.body) o)',
+                "        where r.run_id = p_run",
+                "    ),",
+                "    gone as (",
+                "        delete from engine.bundle b",
+            )
+            + "        where b.run_id = p_run",
+        ),
+    ),
+    bug(
+        "a rerun runs again what had succeeded",
+        (
+            f"{ENGINE}/run_fold.py",
+            "if self.run.rerun_of is not None and self.run.rerun_tasks is not None:",
+            "if False:",
+        ),
+    ),
+    bug(
+        "a rerun of what failed chooses what succeeded as well",
+        (
+            "services/api/freshet_api/starting.py",
+            "failed = {task.name for task in workflow.tasks if states.get(task.name) is not TaskState.SUCCEEDED}",
+            "failed = {task.name for task in workflow.tasks}",
+        ),
+    ),
+    bug(
+        "skipped counts as good",
+        (
+            f"{DOMAIN}/settle.py",
+            "    return parent.state is TaskState.SUCCEEDED\n",
+            "    return parent.state in {TaskState.SUCCEEDED, TaskState.SKIPPED}\n",
+        ),
+    ),
+    bug(
+        "a map is expanded twice",
+        (
+            f"{ENGINE}/run_fold.py",
+            "        width = self._expansion.expand(loaded, scope)\n",
+            lines(
+                "        self._expansion.expand(loaded, scope)",
+                "        width = self._expansion.expand(loaded, scope)",
+            ),
+        ),
+    ),
+    bug(
+        "a held run is released beside another",
+        (
+            f"{SQL}/engine_put.sql",
+            lines(
+                "        and not exists (",
+                "            select from engine.run",
+                "            where workflow = v_workflow and not held and state in ('pending', 'running'))",
+            ),
+            "",
+        ),
+    ),
+    bug(
+        "two runs that end at once do not see each other",
+        (
+            f"{SQL}/engine_put.sql",
+            "        perform from engine.workflow where name = v_workflow for no key update;\n",
+            "",
+        ),
+    ),
+    bug(
+        "a held run is released twice",
+        (
+            f"{SQL}/engine_put.sql",
+            "        update engine.run r set held = false\n",
+            "        update engine.run r set held = r.held\n",
+        ),
+    ),
+    bug(
+        "what failed is tried again after the cancel",
+        (
+            f"{ENGINE}/outcomes.py",
+            "if last and not isinstance(step, End):",
+            "if False:",
+        ),
+    ),
+    bug(
+        "a scope ends twice",
+        (
+            f"{ENGINE}/run_fold.py",
+            "if scope.element is None else scope.final",
+            "if scope.element is None else False",
+        ),
+    ),
+    bug(
+        "a cancel ends what is within a finally task",
+        (
+            f"{ENGINE}/run_fold.py",
+            'path.partition(".")[0] not in self._finals',
+            "path not in self._finals",
+        ),
+    ),
+    bug(
+        "a failure that is told twice is decided twice",
+        (
+            f"{SQL}/engine_take.sql",
+            "select distinct on (o.i, o.a) o.* from outcome o where o.s <> 'succeeded' order by o.i, o.a, o.report",
+            "select o.* from outcome o where o.s <> 'succeeded'",
+        ),
+    ),
+    bug(
+        "a held run that is cancelled stays held",
+        (
+            f"{SQL}/engine_put.sql",
+            "held = r.held and not coalesce(c.cancel, false),",
+            "held = r.held,",
         ),
     ),
 )
