@@ -333,6 +333,27 @@ def test_a_partial_finish_is_kept_when_the_worker_dies(engine: Engine) -> None:
     assert engine.one("select result from engine.work_item where id = %s", items[0]) == "first"
 
 
+def test_of_a_cancelled_bundle_only_the_item_in_hand_is_an_attempt(engine: Engine) -> None:
+    engine.apply(document(a=process(for_each="50")))
+    run = engine.start("w")
+    engine.fold()
+    engine.work()
+    engine.fold()
+    tried = engine.one("select attempts from engine.task_run")
+    bundle = max(engine.sql("select id, cardinality(items) as n from engine.bundle"), key=lambda row: row["n"])
+    assert bundle["n"] > 2
+    engine.claim(bundle["id"], "w1")
+    engine.sql("delete from engine.outbox")
+    engine.requests.cancel(run)
+    engine.fold()
+    assert engine.one("select attempts from engine.task_run") == tried + 1
+    begun = engine.one(
+        "select sum(jsonb_array_length(fact -> 'items')) from engine.outbox, jsonb_array_elements(body) as fact"
+        " where fact ->> 'type' = 'freshet.item.cancelled.v1' and fact ->> 'worker' is not null"
+    )
+    assert begun == 1
+
+
 def test_a_rerun_copies_what_succeeded_and_runs_the_rest(engine: Engine) -> None:
     engine.apply(document(a=process(), b=process(["a"]), c=process(["b"])))
     first = engine.start("w")

@@ -63,11 +63,11 @@ def task_fact(loaded: LoadedTask, state: str, *, now: str) -> Fact:
 
 
 def item_facts(run: RunRow, ended: Iterable[tuple[LoadedTask, OutcomeRow, str, object]], *, now: str) -> list[Fact]:
-    """Attempts that did not succeed, one fact for each (task, state, bundle): (task, outcome, state, error)."""
-    batches: dict[tuple[int, str, int], list[tuple[LoadedTask, OutcomeRow, object]]] = defaultdict(list)
+    """Attempts that did not succeed, one fact for each (task, state, bundle, worker): (task, outcome, state, error)."""
+    batches: dict[tuple[int, str, int, str | None], list[tuple[LoadedTask, OutcomeRow, object]]] = defaultdict(list)
     for loaded, outcome, state, error in ended:
-        batches[loaded.row.id, state, outcome.bundle_id].append((loaded, outcome, error))
-    return [_item_fact(run, state, batch, now) for (_, state, _), batch in batches.items()]
+        batches[loaded.row.id, state, outcome.bundle_id, outcome.worker].append((loaded, outcome, error))
+    return [_item_fact(run, state, batch, now) for (_, state, _, _), batch in batches.items()]
 
 
 def _item_fact(run: RunRow, state: str, batch: list[tuple[LoadedTask, OutcomeRow, object]], now: str) -> Fact:

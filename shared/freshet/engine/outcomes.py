@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from freshet.domain.item_step import End, Item, Outcome, Requeue, Retry, Step, Verdict, item_step
@@ -45,8 +46,12 @@ class Outcomes:
         step = item_step(_item(outcome), _outcome(outcome, verdict), loaded.task.retries, self._draw())
         if last and not isinstance(step, End):
             step = End(state=ItemState.CANCELLED)
-        loaded.tries += _tries(outcome, verdict)
+        tries = _tries(outcome, verdict)
+        loaded.tries += tries
         self.decision.items.append(_row(outcome, step))
+        if isinstance(step, End) and step.state is ItemState.CANCELLED and not tries:
+            # Its bundle was in a worker's hands, the item was not: that leaves no attempt in the log.
+            outcome = replace(outcome, worker=None, claimed_at=None, seconds=None)
         match step:
             case End():
                 self._end(loaded, outcome, step)
