@@ -74,9 +74,12 @@ class Engine(SideBySide):
         self.fold(which=0, all_of_it=True)
 
     @precondition(lambda self: any(not run.over for run in self.book.runs.values()))
-    @rule(pick=PICK, and_fold=st.booleans())
-    def cancel(self, pick: int, and_fold: bool) -> None:
-        run = chosen(pick, [run for run in self.book.runs.values() if not run.over])
+    @rule(pick=PICK, first=st.sampled_from(("any", "held", "late")), and_fold=st.booleans())
+    def cancel(self, pick: int, first: str, and_fold: bool) -> None:
+        going = [run for run in self.book.runs.values() if not run.over]
+        held = [run for run in going if run.held]
+        late = [run for run in going if any(part.last and part.state == "running" for part in run.parts)]
+        run = chosen(pick, {"any": going, "held": held, "late": late}[first] or going)
         self.rig.requests.cancel(uuid.UUID(run.id))
         self.book.cancel(run)
         self.agree()
@@ -304,13 +307,15 @@ class Engine(SideBySide):
     # --- the adversary ----------------------------------------------------------------------------------------------
 
     @precondition(lambda self: bool(self._busy()))
-    @rule(pick=PICK, worker=st.sampled_from(WORKERS))
-    def claim_what_is_taken(self, pick: int, worker: str) -> None:
-        bundle = chosen(pick, self._busy())
-        self.rig.bus.publish([Message(queue=self._queue(bundle), bundle_id=bundle.id)])
+    @rule(worker=st.sampled_from(WORKERS))
+    def claim_what_is_taken(self, worker: str) -> None:
+        """Whatever is held, watched or not due yet, for all that a second message says."""
+        taken = self._busy()
+        self.rig.bus.publish([Message(queue=self._queue(bundle), bundle_id=bundle.id) for bundle in taken])
 
         def claim() -> None:
-            assert self.rig.claim(bundle.id, worker, uuid.uuid4()) is None
+            for bundle in taken:
+                assert self.rig.claim(bundle.id, worker, uuid.uuid4()) is None
 
         self._unchanged(claim)
 

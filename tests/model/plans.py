@@ -97,7 +97,8 @@ def plans(draw: st.DrawFn, name: str) -> Plan:
 def _scope(draw: st.DrawFn, *, depth: int, outer: tuple[str, ...]) -> tuple[Step, ...]:
     made: list[Step] = []
     for name in NAMES[depth][: draw(st.integers(1, len(NAMES[depth])))]:
-        chosen = draw(st.integers(0, (1 << len(made)) - 1))
+        # Often after the last one: what spreads along a chain wants chains.
+        chosen = draw(st.integers(0, (1 << len(made)) - 1)) | (draw(st.integers(0, 1)) << len(made) >> 1)
         after = tuple(step.name for place, step in enumerate(made) if chosen >> place & 1)
         made.append(draw(_step(name, after, depth=depth, outer=outer)))
     return tuple(draw(st.permutations(made)))

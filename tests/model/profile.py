@@ -15,6 +15,6 @@ def profile() -> settings:
     if EXAMPLES not in os.environ:
         # Not shrunk: that takes minutes on real servers, and the longer runs do it.
         phases = (Phase.explicit, Phase.generate)
-        return settings(patient, max_examples=60, stateful_step_count=25, derandomize=True, phases=phases)
+        return settings(patient, max_examples=90, stateful_step_count=25, derandomize=True, phases=phases)
     examples, steps = int(os.environ[EXAMPLES]), int(os.environ[STEPS])
     return settings(patient, max_examples=examples, stateful_step_count=steps, print_blob=True)
