@@ -322,69 +322,27 @@ BUGS = (
             f"{SQL}/engine_take.sql",
             lines(
                 "    select coalesce(array_agg(id), '{}') into v_runs",
-                (
-                    "    from (select id from engine.run where id = any (v_runs) order by "
-                    "id for update skip locked) locked;"
-                ),
-                "",
-                "    with gone as (",
-                (
-                    "        delete from engine.request where id = any (v_requests) and run_id = "
-                    "any (v_runs) returning id, run_id, kind"
-                ),
-                "    )",
-                "    select coalesce(jsonb_agg(jsonb_build_object('run_id', run_id, 'kind', kind) order by id), '[]'),",
-                "           coalesce(array_agg(run_id) filter (where kind = 'cancel'), '{}')",
-                "    into v_asked, v_cancel",
-                "    from gone;",
-                "",
-                "    v_folded := engine.fold(v_reports, v_runs, v_now);",
-                "",
-                "    return jsonb_build_object(",
-                "        'now', v_now,",
-                "        'waited', extract(epoch from v_now - v_oldest),",
-                "        'requests', v_asked,",
-                "        'outcomes', v_folded -> 'outcomes',",
-                "        'announced', v_folded -> 'announced',",
-                "        'full', cardinality(v_reports) = p_limit or cardinality(v_requests) = p_limit,",
-                "        'runs', (",
-                "            select coalesce(jsonb_agg(to_jsonb(r) - 'partition' order by r.id), '[]')",
-                "            from engine.run r where r.id = any (v_runs)",
-                "        ),",
+                "    from (select id from engine.run where id = any (v_runs) order by id for update skip locked) locked;",
             ),
             lines(
-                (
-                    "    select coalesce(array_agg(id), '{}'), "
-                    "coalesce(set_config('freshet.seen', jsonb_agg(seen)::text, true), '')"
-                ),
+                "    select coalesce(array_agg(id), '{}'),",
+                "        coalesce(set_config('freshet.seen', jsonb_agg(seen)::text, true), '')",
                 "    into v_runs",
                 "    from (",
                 "        select r.id, (select to_jsonb(s) - 'partition' from engine.run s where s.id = r.id) as seen",
                 "        from engine.run r where r.id = any (v_runs) order by r.id for update",
                 "    ) locked;",
-                "",
-                "    with gone as (",
-                (
-                    "        delete from engine.request where id = any (v_requests) and run_id = "
-                    "any (v_runs) returning id, run_id, kind"
-                ),
-                "    )",
-                "    select coalesce(jsonb_agg(jsonb_build_object('run_id', run_id, 'kind', kind) order by id), '[]'),",
-                "           coalesce(array_agg(run_id) filter (where kind = 'cancel'), '{}')",
-                "    into v_asked, v_cancel",
-                "    from gone;",
-                "",
-                "    v_folded := engine.fold(v_reports, v_runs, v_now);",
-                "",
-                "    return jsonb_build_object(",
-                "        'now', v_now,",
-                "        'waited', extract(epoch from v_now - v_oldest),",
-                "        'requests', v_asked,",
-                "        'outcomes', v_folded -> 'outcomes',",
-                "        'announced', v_folded -> 'announced',",
-                "        'full', cardinality(v_reports) = p_limit or cardinality(v_requests) = p_limit,",
-                "        'runs', coalesce(nullif(current_setting('freshet.seen'), ''), '[]')::jsonb,",
             ),
+        ),
+        (
+            f"{SQL}/engine_take.sql",
+            lines(
+                "        'runs', (",
+                "            select coalesce(jsonb_agg(to_jsonb(r) - 'partition' order by r.id), '[]')",
+                "            from engine.run r where r.id = any (v_runs)",
+                "        ),",
+            ),
+            "        'runs', coalesce(nullif(current_setting('freshet.seen'), ''), '[]')::jsonb,\n",
         ),
     ),
     bug(
