@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freshet.bus import Bus
+from freshet.bus import Bus, Heartbeat
 from freshet.definition import compile_workflow, digest, normalise
 from freshet.domain.model import Trigger, Workflow
 from freshet.engine.fold import Folded, Folder
@@ -39,6 +39,31 @@ class Call:
 
 
 Behaviour = Callable[[Call], Any]
+
+
+def document(**tasks: Any) -> dict[str, Any]:
+    """Workflow `w` of these tasks."""
+    return {"name": "w", "params": {"n": {"type": "integer", "default": 3}}, "tasks": tasks}
+
+
+def process(after: list[str] | None = None, **more: Any) -> dict[str, Any]:
+    """A task of the process that the pretend worker serves."""
+    return {"process": "p@1.0.0", **({"after": after} if after else {}), **more}
+
+
+def sign_of_life(worker: str) -> Heartbeat:
+    """The heartbeat of a pretend worker."""
+    return Heartbeat(
+        worker=worker,
+        state="busy",
+        busy_s=0,
+        idle_s=0,
+        wall_s=0,
+        pid=1,
+        hostname="h",
+        queues=("p@1.0.0",),
+        started_at="",
+    )
 
 
 class FailureError(Exception):

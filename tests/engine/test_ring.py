@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from tests.engine.harness import PARTITIONS, Call, Engine, FailureError
+from tests.engine.harness import PARTITIONS, Call, Engine, FailureError, process, sign_of_life
 
 from freshet.bus import Heartbeat
 from freshet.engine.dispatcher import BUSY_RING, CLAIM_RING, DOUBT_RING, longest_rest
@@ -16,23 +15,8 @@ from freshet.storage.engine_store import PartitionLocks
 ALL = frozenset(PARTITIONS)
 
 
-def process(after: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    return {"process": "p@1.0.0", **({"after": after} if after else {}), **more}
-
-
 def beat(engine: Engine, worker: str) -> None:
-    heartbeat = Heartbeat(
-        worker=worker,
-        state="busy",
-        busy_s=0,
-        idle_s=0,
-        wall_s=0,
-        pid=1,
-        hostname="h",
-        queues=("p@1.0.0",),
-        started_at="",
-    )
-    engine.bus.beat(heartbeat, expires_s=60)
+    engine.bus.beat(sign_of_life(worker), expires_s=60)
 
 
 def silence_published(engine: Engine) -> None:

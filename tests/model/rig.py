@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import orjson
+from tests.engine.harness import sign_of_life
 
-from freshet.bus import Bus, Heartbeat
+from freshet.bus import Bus
 from freshet.definition import compile_workflow, digest, normalise
 from freshet.domain.model import Trigger, Workflow
 from freshet.engine.fold import Folded, Folder
@@ -255,18 +256,7 @@ class Rig:
 
     def beat(self, workers: Sequence[str]) -> None:
         for worker in workers:
-            heartbeat = Heartbeat(
-                worker=worker,
-                state="busy",
-                busy_s=0,
-                idle_s=0,
-                wall_s=0,
-                pid=1,
-                hostname="h",
-                queues=("p@1.0.0",),
-                started_at="",
-            )
-            self.bus.beat(heartbeat, expires_s=600)
+            self.bus.beat(sign_of_life(worker), expires_s=600)
 
 
 def key_of(worker: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.engine.harness import Call, Engine, FailureError
+from tests.engine.harness import Call, Engine, FailureError, process
 
 
 @pytest.fixture
@@ -15,10 +15,6 @@ def engine(database: str, redis: str) -> Iterator[Engine]:
     made = Engine(database, redis)
     yield made
     made.close()
-
-
-def process(after: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    return {"process": "p@1.0.0", **({"after": after} if after else {}), **more}
 
 
 def fail(call: Call) -> None:

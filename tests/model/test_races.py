@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
-from tests.engine.harness import PARTITIONS, Call, Engine, FailureError
+from tests.engine.harness import PARTITIONS, Call, Engine, FailureError, process
 from tests.model.interleaving import OpenDatabase, Second
 
 from freshet.domain.errors import ClaimLostError
@@ -73,10 +73,6 @@ def race(database: str, redis: str) -> Iterator[Race]:
     made.first.close()
     made.second.close()
     made.engine.close()
-
-
-def process(after: list[str] | None = None, **more: Any) -> dict[str, Any]:
-    return {"process": "p@1.0.0", **({"after": after} if after else {}), **more}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -322,7 +322,10 @@ BUGS = (
             f"{SQL}/engine_take.sql",
             lines(
                 "    select coalesce(array_agg(id), '{}') into v_runs",
-                "    from (select id from engine.run where id = any (v_runs) order by id for update skip locked) locked;",
+                (
+                    "    from (select id from engine.run where id = any (v_runs) order by id"
+                    " for update skip locked) locked;"
+                ),
             ),
             lines(
                 "    select coalesce(array_agg(id), '{}'),",

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from tests.engine.harness import sign_of_life
 from tests.twins.backing import Backing
 from tests.twins.reading import canonical
 
-from freshet.bus import Heartbeat
 from freshet.definition import compile_workflow
 from freshet.domain.errors import ClaimLostError, FreshetError
 from freshet.domain.model import INDEX_BITS, Trigger, Workflow
@@ -193,19 +193,7 @@ class Side:
 
     def beat(self, worker: str) -> None:
         """A sign of life."""
-        beat = Heartbeat(
-            worker=worker,
-            state="available",
-            busy_s=0.0,
-            idle_s=0.0,
-            wall_s=0.0,
-            pid=1,
-            hostname="h",
-            queues=("p@1.0.0",),
-            started_at="",
-            bundle=None,
-        )
-        self.bus.beat(beat, expires_s=3.0)
+        self.bus.beat(sign_of_life(worker), expires_s=3.0)
 
     # --- what can be compared --------------------------------------------------------------------------------------
 

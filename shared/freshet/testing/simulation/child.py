@@ -75,8 +75,10 @@ class ChannelTwin(Channel):
         return self.given.popleft()
 
     def arrived(self) -> tuple[list[dict[str, Any] | Sent], bool]:
-        """Only the supervisor's end asks."""
-        raise NotImplementedError
+        """What the supervisor has sent."""
+        messages: list[dict[str, Any] | Sent] = [*self.given]
+        self.given.clear()
+        return messages, True
 
     def close(self) -> None:
         """Nothing is open."""
