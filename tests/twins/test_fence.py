@@ -223,10 +223,15 @@ def test_what_a_process_commits_itself_stays_and_ends_its_turn(backing: Backing)
 
 def test_a_worker_registers_once_and_reports_its_totals(backing: Backing) -> None:
     workers, row = backing.workers, WorkerRow(id="w1", lock_key=7, hostname="h", pid=1, queues=("a", "b"))
-    started, fact = workers.register(row)
-    again, _ = workers.register(row)
-    assert started == again
+    started, fact = workers.register(row, Times(busy_s=0.0, idle_s=0.5, wall_s=0.5))
     told = orjson.loads(fact[1])[0]
+    again, fact = workers.register(row, Times(busy_s=0.0, idle_s=1.5, wall_s=1.5))
+    assert started == again
+    assert (told["wall_s"], orjson.loads(fact[1])[0]["wall_s"]) == (
+        0.5,
+        1.5,
+    )  # totals of its time, not of the last report
+    assert backing.tables().workers["w1"].wall_s == 1.5
     assert (told["type"], told["worker"], told["queues"]) == ("freshet.worker.available.v1", "w1", ["a", "b"])
     times = Times(busy_s=1.0, idle_s=2.0, wall_s=3.0)
     assert workers.report_times("nobody", "busy", times, event="busy") is None
@@ -238,7 +243,8 @@ def test_a_worker_registers_once_and_reports_its_totals(backing: Backing) -> Non
 
 def test_a_witness_holds_its_lock_until_its_session_ends(backing: Backing) -> None:
     workers, store = backing.workers, backing.store
-    workers.register(WorkerRow(id="w1", lock_key=7_001, hostname="h", pid=1, queues=()))
+    at_start = Times(busy_s=0.0, idle_s=0.0, wall_s=0.0)
+    workers.register(WorkerRow(id="w1", lock_key=7_001, hostname="h", pid=1, queues=()), at_start)
     first, second = workers.witness(7_001), workers.witness(7_001)
     assert store.witnessed(["w1"]) == set()
     assert first.take()

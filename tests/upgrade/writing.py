@@ -161,7 +161,7 @@ def _cancel_one(engine: Engine) -> None:
 
 def _live_a_worker(engine: Engine) -> None:
     row = WorkerRow(id="host-1-abc", lock_key=7, hostname="host", pid=1, queues=(QUEUE, "python"))
-    engine.workers.register(row)
+    engine.workers.register(row, Times(busy_s=0.0, idle_s=0.0, wall_s=0.0))
     for state in ("busy", "draining", "offline"):
         engine.workers.report_times("host-1-abc", state, Times(busy_s=1.5, idle_s=2.5, wall_s=4.0), event=state)
 

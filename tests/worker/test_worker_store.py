@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+import orjson
 import psycopg
 import pytest
 from tests.worker.rows import SHIFT, Rows
@@ -183,14 +184,15 @@ def test_a_job_is_finished_once(rows: Rows, store: WorkerStore) -> None:
 
 def test_a_worker_registers_reports_its_times_and_comes_back(rows: Rows, store: WorkerStore) -> None:
     worker = WorkerRow(id="w1", lock_key=42, hostname="h", pid=1, queues=("a", "b"))
-    started, fact = store.register(worker)
+    started, fact = store.register(worker, Times(busy_s=0, idle_s=0.25, wall_s=0.25))
     assert b"freshet.worker.available.v1" in fact[1]
     report = store.report_times("w1", "busy", Times(busy_s=1.5, idle_s=0.5, wall_s=2.0), event="busy")
     assert report is not None
     assert b"freshet.worker.busy.v1" in report[1]
-    again, _ = store.register(worker)
+    again, fact = store.register(worker, Times(busy_s=1.5, idle_s=12.5, wall_s=14.0))
     assert again == started
-    assert rows.one("select busy_s from engine.worker") == 1.5
+    assert orjson.loads(fact[1])[0]["wall_s"] == 14.0  # as of now, not of its last report
+    assert rows.one("select wall_s from engine.worker") == 14.0
     assert store.report_times("nobody", "busy", Times(busy_s=0, idle_s=0, wall_s=0), event="busy") is None
 
 

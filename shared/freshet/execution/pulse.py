@@ -127,7 +127,7 @@ class Pulse:
                 log.logger().exception("pulse_failed", message=str(error))
 
     def _register(self) -> None:
-        self._started_at, fact = self._store.register(self._row)
+        self._started_at, fact = self._store.register(self._row, self._stopwatch.read())
         self._bus.announce([fact])
 
     def _beat(self) -> None:

@@ -140,8 +140,10 @@ class WorkerStore:
 
     # --- the worker itself -----------------------------------------------------------------------------------------
 
-    def register(self, worker: WorkerRow) -> tuple[str, Fact]:
-        """Write the worker's row, available; when it started (ISO 8601, UTC) and the fact to announce."""
+    def register(self, worker: WorkerRow, times: Times) -> tuple[str, Fact]:
+        """Write the worker's row, available, with its totals as of now; when it started (ISO 8601, UTC) and the fact
+        to announce.
+        """
         row = self._database.row(
             "WorkerRegister",
             {
@@ -150,6 +152,9 @@ class WorkerStore:
                 "hostname": worker.hostname,
                 "pid": worker.pid,
                 "queues": list(worker.queues),
+                "busy_s": times.busy_s,
+                "idle_s": times.idle_s,
+                "wall_s": times.wall_s,
             },
         )
         assert row is not None  # the statement returns what it has written

@@ -50,11 +50,15 @@ where t.kind = 'job_service'
 select id from engine.installation
 
 -- name: WorkerRegister
--- A worker that slept through its own funeral registers again under its name and keeps its start.
+-- A worker that slept through its own funeral registers again under its name and keeps its start. It says its totals
+-- anew: those in the row are of its last report, and the fact would tell them as of now.
 with registered as (
-    insert into engine.worker (id, state, lock_key, hostname, pid, queues)
-    values (%(id)s, 'available', %(lock_key)s, %(hostname)s, %(pid)s, %(queues)s)
-    on conflict (id) do update set state = 'available', lock_key = excluded.lock_key, seen_at = clock_timestamp()
+    insert into engine.worker (id, state, lock_key, hostname, pid, queues, busy_s, idle_s, wall_s)
+    values (
+        %(id)s, 'available', %(lock_key)s, %(hostname)s, %(pid)s, %(queues)s, %(busy_s)s, %(idle_s)s, %(wall_s)s
+    )
+    on conflict (id) do update set state = 'available', lock_key = excluded.lock_key, seen_at = clock_timestamp(),
+        busy_s = excluded.busy_s, idle_s = excluded.idle_s, wall_s = excluded.wall_s
     returning *
 ), stored as (
     insert into engine.outbox (body)

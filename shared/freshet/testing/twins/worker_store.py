@@ -94,8 +94,8 @@ class WorkerStoreTwin(WorkerStore):
     # --- the worker itself -----------------------------------------------------------------------------------------
 
     @verb
-    def register(self, worker: WorkerRow) -> tuple[str, Fact]:
-        """Write the worker's row, available; when it started and the fact to announce."""
+    def register(self, worker: WorkerRow, times: Times) -> tuple[str, Fact]:
+        """Write the worker's row, available, with its totals; when it started and the fact to announce."""
         now, known = self._tables.clock(), self._tables.workers.get(worker.id)
         if known is None:
             row = Worker(
@@ -103,6 +103,7 @@ class WorkerStoreTwin(WorkerStore):
             )
         else:
             row = known._replace(state="available", lock_key=worker.lock_key, seen_at=now)
+        row = row._replace(busy_s=times.busy_s, idle_s=times.idle_s, wall_s=times.wall_s)
         self._tables.workers[row.id] = row
         return time_text(row.started_at), self._tell(row, "available")
 
