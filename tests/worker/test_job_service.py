@@ -230,6 +230,16 @@ def test_a_container_that_runs_too_long_is_cancelled(
     until(gone)
 
 
+def test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back(
+    job: Job, watch_until: Any, serve: Serve, rows: Rows
+) -> None:
+    bundle = job("echo begun; sleep 1000", timeout_s=0.5)
+    serve(bundle)
+    rows.sql("update engine.bundle set submitted_at = submitted_at + interval '1 hour'")
+    (outcome,) = watch_until(bundle)
+    assert outcome["s"] == "timed_out"
+
+
 def test_a_job_that_does_not_start_is_the_platforms_failure(job: Job, watch_until: Any, serve: Serve) -> None:
     bundle = job("true", image="/x/y/z:1", command=[], start_timeout="PT0.1S")
     outcomes = serve(bundle) or watch_until(bundle)

@@ -226,8 +226,9 @@ class Watcher:
         if name not in self._seen_at:
             started = next((each.started_on for each in self._jobs.containers(name) if each.started_on), None)
             since = 0.0 if started is None else (self._now() - _aware(started)).total_seconds()
-            # The two clocks may differ, but no container has run for longer than since its submit.
-            self._ran_before[name] = min(max(0.0, since), watch["waiting_s"])
+            # The two clocks may differ, but no container has run for longer than since its submit. That is negative
+            # if the database's clock was put back meanwhile: then the timeout would be as late as it went back.
+            self._ran_before[name] = max(0.0, min(since, watch["waiting_s"]))
             self._seen_at[name] = now
         return self._ran_before[name] + now - self._seen_at[name]
 
