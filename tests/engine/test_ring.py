@@ -8,6 +8,8 @@ from tests.engine.harness import PARTITIONS, Call, Engine, FailureError, process
 
 from freshet.bus import Heartbeat
 from freshet.engine.dispatcher import BUSY_RING, CLAIM_RING, DOUBT_RING, longest_rest
+from freshet.engine.pace import Pace
+from freshet.engine.ring import Ring
 from freshet.engine.witness import Judge
 from freshet.storage.database import Database
 from freshet.storage.engine_store import PartitionLocks
@@ -106,6 +108,29 @@ def test_a_flush_takes_the_heartbeats_and_nobody_is_judged_for_it(engine: Engine
     for _ in range(9):
         engine.seconds += 1.0
         assert engine.ring.ring(ALL).dead == ()
+
+
+def test_a_flush_that_another_dispatcher_has_seen_first_is_none_the_less_seen(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.claim(engine.published()[0], "alive")
+    beat(engine, "alive")
+    other = Ring(
+        store=engine.store,
+        bus=engine.bus,
+        refill=engine.refill,
+        pace=Pace(queue_depth=100, depths=engine.bus.depths),
+        judge=Judge(clock=lambda: engine.seconds),
+        clock=lambda: engine.seconds,
+    )
+    for ring in (engine.ring, other):
+        ring.ring(ALL)
+    engine.bus.client.flushdb()
+    assert engine.ring.ring(ALL).repaired == 0  # it finds Redis fresh; all is claimed
+    for _ in range(9):
+        assert other.ring(ALL).dead == ()  # no heartbeat and no session, and yet no verdict
+        engine.seconds += 1.0
 
 
 def test_a_worker_that_beats_without_a_session_is_dead_after_the_lease(engine: Engine) -> None:

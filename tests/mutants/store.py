@@ -152,8 +152,8 @@ MUTANTS = (
     bug(
         "engine: a flush loses what was queued",
         f"{ENGINE}/ring.py",
-        "if not self._bus.fresh():",
-        "if self._bus.fresh() or True:",
+        "if not fresh:",
+        "if fresh or True:",
         ring("a_flush_publishes_every_unclaimed_bundle_again"),
     ),
     bug(

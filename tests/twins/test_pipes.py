@@ -120,6 +120,18 @@ def test_redis_is_fresh_once_until_a_flush(pipes: Pipes, bus: Bus) -> None:
     assert [bus.fresh(), bus.fresh()] == [True, False]
 
 
+def test_everybody_sees_a_flush_by_the_epoch_that_follows(pipes: Pipes, bus: Bus) -> None:
+    assert bus.epoch() is None
+    bus.fresh()
+    before = bus.epoch()
+    assert before is not None
+    assert pipes.bus().epoch() == bus.epoch() == before
+    pipes.flush()
+    assert bus.epoch() is None
+    pipes.bus().fresh()
+    assert bus.epoch() not in {None, before}
+
+
 def test_a_flush_empties_every_pipe(pipes: Pipes, bus: Bus, reader: FactReader) -> None:
     bus.publish([message(1)])
     bus.wake("a")

@@ -95,6 +95,7 @@ def refusals(pipes: Pipes, worker: str) -> list[str]:
         "wake": lambda: bus.wake("a"),
         "await_wake": lambda: bus.await_wake(["a"], seconds=0.01),
         "fresh": bus.fresh,
+        "epoch": bus.epoch,
         "announce": lambda: bus.announce([(1, b"[]")]),
         "tail": lambda: bus.tail(seconds=0.01),
         "last_entry": bus.last_entry,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from rq import Queue
@@ -137,7 +138,13 @@ class Bus:
     def fresh(self) -> bool:
         """Whether Redis was empty of us: at the very first start, and after a flush. Asking marks it as ours."""
         with translated():
-            return bool(self.client.set(EPOCH, b"1", nx=True))
+            return bool(self.client.set(EPOCH, uuid4().bytes, nx=True))
+
+    def epoch(self) -> bytes | None:
+        """The mark of whoever found Redis fresh: another one than last time means a flush. None: nobody asked yet."""
+        with translated():
+            mark: Any = self.client.get(EPOCH)
+        return None if mark is None else bytes(mark)
 
     # --- facts ------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Ring:
         self._clock = clock
         self._next_roll_call = 0.0
         self._doubted = False
+        self._epoch: bytes | None = None  # of Redis, when this dispatcher last looked
         self._store = store
         self._bus = bus
         self._refill = refill
@@ -98,10 +99,17 @@ class Ring:
         )
 
     def _after_flush(self) -> int:
-        if not self._bus.fresh():
+        fresh = self._bus.fresh()
+        epoch = self._bus.epoch()
+        if epoch != self._epoch and self._epoch is not None:
+            # Every heartbeat is gone, which says nothing about their workers. One dispatcher finds Redis fresh and
+            # publishes again; each has a judge of its own, and has to hear of it.
+            self._judge.outage()
+        self._epoch = epoch
+        if not fresh:
             return 0
         fault.reach("ring.flush_seen")
-        self._judge.outage()  # every heartbeat is gone, which says nothing about their workers
+        self._judge.outage()  # also if this dispatcher is new and knows of no epoch before
         repaired = self._refill.after_flush()
         self._log.info(
             "redis_was_empty", message="Redis was empty: unclaimed bundles are published again.", bundles=repaired

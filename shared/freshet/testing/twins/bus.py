@@ -85,7 +85,13 @@ class BusTwin(Bus):
     @command
     def fresh(self) -> bool:
         """Whether Redis was empty of us; asking marks it as ours."""
-        return self._redis.set(EPOCH, b"1", only_new=True)
+        return self._redis.set(EPOCH, self._redis.new_mark(), only_new=True)
+
+    @command
+    def epoch(self) -> bytes | None:
+        """The mark of whoever found Redis fresh."""
+        mark: bytes | None = self._redis.get(EPOCH)
+        return mark
 
     @command
     def announce(self, facts: Iterable[tuple[int, bytes]]) -> None:

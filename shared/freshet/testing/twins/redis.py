@@ -72,6 +72,12 @@ class RedisTwin:
         self._journal: deque[list[_Undo]] = deque(maxlen=remembered)
         # Over a flush and a restart too: the real one's ids are times, and those have passed.
         self._last = ZERO
+        self._marks = 0  # likewise
+
+    def new_mark(self) -> bytes:
+        """One that was never given before: what is random at the real one, and the same in each history of a seed."""
+        self._marks += 1
+        return b"mark %d" % self._marks
 
     def check(self) -> None:
         """Raises UnreachableError while the server is down."""
