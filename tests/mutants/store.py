@@ -157,6 +157,20 @@ MUTANTS = (
         ring("a_flush_publishes_every_unclaimed_bundle_again"),
     ),
     bug(
+        "engine: a flush is heard of by one judge alone",
+        f"{ENGINE}/ring.py",
+        "if epoch != self._epoch and self._epoch is not None:",
+        "if False:",
+        ring("a_flush_that_another_dispatcher_has_seen_first_is_none_the_less_seen"),
+    ),
+    bug(
+        "watch: a timeout waits for a clock that was put back",
+        "shared/freshet/execution/watcher.py",
+        'max(0.0, min(since, watch["waiting_s"]))',
+        'min(max(0.0, since), watch["waiting_s"])',
+        ("tests/worker/test_job_service.py::test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back",),
+    ),
+    bug(
         "engine: a message that waits is published again",
         f"{ENGINE}/refill.py",
         "lost = set(waiting) - self._bus.queued(queue)",
