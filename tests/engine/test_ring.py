@@ -21,6 +21,14 @@ def beat(engine: Engine, worker: str) -> None:
     engine.bus.beat(sign_of_life(worker), expires_s=60)
 
 
+def hold(engine: Engine, worker: str) -> None:
+    """Its claim is on the one item of a run."""
+    engine.apply({"name": "w", "tasks": {"a": process()}})
+    engine.start("w")
+    engine.fold()
+    engine.claim(engine.published()[0], worker)
+
+
 def silence_published(engine: Engine) -> None:
     engine.sql(
         "update engine.bundle set published_at = clock_timestamp() - interval '10 s' where published_at is not null"
@@ -88,20 +96,14 @@ def test_a_worker_without_heartbeat_and_session_is_dead_at_the_second_look(engin
 def test_a_worker_that_dies_after_a_long_rest_is_found_as_soon(engine: Engine) -> None:
     assert engine.ring.ring(ALL).overview.idle
     engine.seconds += 3600.0
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "gone")
+    hold(engine, "gone")
     assert engine.ring.ring(ALL).dead == ()
     engine.seconds += 1.0
     assert engine.ring.ring(ALL).dead == ("gone",)
 
 
 def test_a_flush_takes_the_heartbeats_and_nobody_is_judged_for_it(engine: Engine) -> None:
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "alive")
+    hold(engine, "alive")
     beat(engine, "alive")
     engine.ring.ring(ALL)
     engine.bus.client.flushdb()
@@ -111,10 +113,7 @@ def test_a_flush_takes_the_heartbeats_and_nobody_is_judged_for_it(engine: Engine
 
 
 def test_a_flush_that_another_dispatcher_has_seen_first_is_none_the_less_seen(engine: Engine) -> None:
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "alive")
+    hold(engine, "alive")
     beat(engine, "alive")
     other = Ring(
         store=engine.store,
@@ -134,10 +133,7 @@ def test_a_flush_that_another_dispatcher_has_seen_first_is_none_the_less_seen(en
 
 
 def test_a_worker_that_beats_without_a_session_is_dead_after_the_lease(engine: Engine) -> None:
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "cut-off")
+    hold(engine, "cut-off")
     beat(engine, "cut-off")
     found = None
     while found is None and engine.seconds < 90.0:
@@ -169,10 +165,7 @@ def test_while_claims_are_held_the_next_look_is_soon_and_sooner_when_a_worker_is
 
 
 def test_a_worker_with_a_heartbeat_keeps_its_claim(engine: Engine) -> None:
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "alive")
+    hold(engine, "alive")
     beat(engine, "alive")
     for _ in range(5):
         assert engine.ring.ring(ALL).dead == ()
@@ -180,10 +173,7 @@ def test_a_worker_with_a_heartbeat_keeps_its_claim(engine: Engine) -> None:
 
 
 def test_a_stopped_worker_whose_session_lives_keeps_its_claim_for_the_lease(engine: Engine) -> None:
-    engine.apply({"name": "w", "tasks": {"a": process()}})
-    engine.start("w")
-    engine.fold()
-    engine.claim(engine.published()[0], "stopped")
+    hold(engine, "stopped")
     engine.sql(
         "insert into engine.worker (id, state, lock_key, hostname, pid, queues)"
         " values ('stopped', 'busy', 77, 'h', 1, '{}')"

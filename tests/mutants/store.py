@@ -159,8 +159,8 @@ MUTANTS = (
     bug(
         "engine: a flush is heard of by one judge alone",
         f"{ENGINE}/ring.py",
-        "if epoch != self._epoch and self._epoch is not None:",
-        "if False:",
+        "if fresh or before not in {None, self._epoch}:",
+        "if fresh:",
         ring("a_flush_that_another_dispatcher_has_seen_first_is_none_the_less_seen"),
     ),
     bug(

@@ -99,17 +99,15 @@ class Ring:
         )
 
     def _after_flush(self) -> int:
-        fresh = self._bus.fresh()
-        epoch = self._bus.epoch()
-        if epoch != self._epoch and self._epoch is not None:
+        fresh, before = self._bus.fresh(), self._epoch
+        self._epoch = self._bus.epoch()
+        if fresh or before not in {None, self._epoch}:
             # Every heartbeat is gone, which says nothing about their workers. One dispatcher finds Redis fresh and
             # publishes again; each has a judge of its own, and has to hear of it.
             self._judge.outage()
-        self._epoch = epoch
         if not fresh:
             return 0
         fault.reach("ring.flush_seen")
-        self._judge.outage()  # also if this dispatcher is new and knows of no epoch before
         repaired = self._refill.after_flush()
         self._log.info(
             "redis_was_empty", message="Redis was empty: unclaimed bundles are published again.", bundles=repaired
