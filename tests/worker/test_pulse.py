@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -37,24 +37,54 @@ class Hindrance:
         return ready()
 
 
-def test_a_witness_that_could_not_take_its_lock_is_none() -> None:
-    tables, redis, clock = Tables(lambda: datetime(2030, 1, 1, tzinfo=UTC)), RedisTwin(lambda: 0.0), TurnedClock()
-    signals = Signals()
-    pulse = Pulse(
-        WorkerRow(id="w", lock_key=7, hostname="h", pid=1, queues=("q",)),
-        store=WorkerStoreTwin(tables, Hindrance("witness.take")),
-        bus=BusTwin(redis),
-        queue_worker=QueueWorkerTwin(redis, name="w", queues=["q"], stop=lambda _bundle: None),
-        signals=signals,
-        stopwatch=Stopwatch(clock),
-        holding=lambda: None,
-        clock=clock,
-        rhythm=Rhythm(),
-    )
+class Worker:
+    """A pulse on twins, before its begin."""
+
+    def __init__(self, lost: str = "") -> None:
+        """`lost`: the first question of this name to the store."""
+        self.clock = TurnedClock()
+        self.tables = Tables(lambda: datetime(2030, 1, 1, tzinfo=UTC))
+        self.signals = Signals()
+        redis = RedisTwin(lambda: 0.0)
+        self.pulse = Pulse(
+            WorkerRow(id="w", lock_key=7, hostname="h", pid=1, queues=("q",)),
+            store=WorkerStoreTwin(self.tables, Hindrance(lost)),
+            bus=BusTwin(redis),
+            queue_worker=QueueWorkerTwin(redis, name="w", queues=["q"], stop=lambda _bundle: None),
+            signals=self.signals,
+            stopwatch=Stopwatch(self.clock),
+            holding=lambda: None,
+            clock=self.clock,
+            rhythm=Rhythm(),
+        )
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Worker]]:
+    made: list[Worker] = []
+
+    def worker(lost: str = "") -> Worker:
+        made.append(Worker(lost))
+        return made[-1]
+
+    yield worker
+    for each in made:
+        each.pulse.end()
+        each.signals.close()
+
+
+def test_a_witness_that_could_not_take_its_lock_is_none(make: Callable[..., Worker]) -> None:
+    worker = make(lost="witness.take")
     with pytest.raises(UnreachableError, match="planted"):
-        pulse.begin()
-    assert tables.sessions == {}
-    pulse.beat_once()
-    assert len(tables.locks) == 1
-    pulse.end()
-    signals.close()
+        worker.pulse.begin()
+    assert worker.tables.sessions == {}
+    worker.pulse.beat_once()
+    assert len(worker.tables.locks) == 1
+
+
+def test_a_worker_that_slept_registers_with_its_totals_as_of_now(make: Callable[..., Worker]) -> None:
+    worker = make()
+    worker.pulse.beat_once()
+    worker.clock.turn(10.0)
+    worker.pulse.beat_once()
+    assert worker.tables.workers["w"].wall_s == 10.0
