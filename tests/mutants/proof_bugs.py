@@ -217,9 +217,17 @@ BUGS = (
     bug(
         "the reaper takes a job for nobody's while its report waits",
         (
-            f"{WORK}/watcher.py",
-            "orphans = [job for job in jobs if job.name in runs and job.name not in owned]",
-            "orphans = [job for job in jobs if job.name in runs]",
+            f"{WORK}/reaper.py",
+            "return [job for job in jobs if job.name in runs and job.name not in owned]",
+            "return [job for job in jobs if job.name in runs]",
+        ),
+    ),
+    bug(
+        "the name of a job that ended is free at once",
+        (
+            f"{WORK}/reaper.py",
+            "until = self._clock.monotonic() - self._keep",
+            "until = self._clock.monotonic()",
         ),
     ),
     bug(

@@ -171,6 +171,16 @@ MUTANTS = (
         ("tests/worker/test_job_service.py::test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back",),
     ),
     bug(
+        "watch: the name of a job that ended is free at once",
+        "shared/freshet/execution/reaper.py",
+        "until = self._clock.monotonic() - self._keep",
+        "until = self._clock.monotonic()",
+        (
+            "tests/worker/test_job_service.py::test_a_submit_that_comes_after_the_end_of_its_job_launches_nothing",
+            "tests/worker/test_reaper.py",
+        ),
+    ),
+    bug(
         "engine: a message that waits is published again",
         f"{ENGINE}/refill.py",
         "lost = set(waiting) - self._bus.queued(queue)",

@@ -48,6 +48,7 @@ def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess
         FRESHET_SNOWFLAKE_DATABASE="FRESHET",
         FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
         FRESHET_JOB_POLL="0.2",
+        FRESHET_JOB_KEEP="0.1",
     )
     yield workers
     workers.close()

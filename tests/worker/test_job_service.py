@@ -1,6 +1,7 @@
 """Job services: launched once per attempt, watched in bulk, reaped when nobody owns them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,12 +16,16 @@ from freshet.bus import Bus, Message
 from freshet.execution.job_service import job_name, job_prefix, run_of
 from freshet.execution.supervisor import Supervisor
 from freshet.execution.watcher import Watcher
+from freshet.runtime import fault
 from freshet.runtime.settings import WorkerSettings
 from freshet.snowflake import JobServices
 from freshet.snowflake.text import is_job_name
 from freshet_worker.main import build
 
 Job = Callable[..., int]
+
+#: Seconds for which names are kept in these tests, short enough to see a job dropped.
+KEEP = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,8 @@ def pool(services: JobServices) -> Iterator[str]:
 
 
 @pytest.fixture
-def worker(database: str, redis: str, emulator: EmulatorProcess) -> Iterator[Supervisor]:
-    settings = WorkerSettings(
+def settings(database: str, redis: str, emulator: EmulatorProcess) -> WorkerSettings:
+    return WorkerSettings(
         database_url=database,
         redis_url=redis,
         queues=("q",),
@@ -59,7 +64,18 @@ def worker(database: str, redis: str, emulator: EmulatorProcess) -> Iterator[Sup
         snowflake_password="freshet",
         snowflake_database="FRESHET",
         snowflake_schema="PUBLIC",
+        job_keep=KEEP,
     )
+
+
+@pytest.fixture
+def worker(settings: WorkerSettings) -> Iterator[Supervisor]:
+    with served(settings) as worker:
+        yield worker
+
+
+@contextmanager
+def served(settings: WorkerSettings) -> Iterator[Supervisor]:
     worker = build(settings)
     yield worker
     worker.close()
@@ -121,7 +137,7 @@ def submitted(serve: Serve, worker: Supervisor, bus: Bus, bundle: int) -> None:
 
 
 def test_a_jobs_last_json_line_is_its_result_and_nothing_of_it_is_left(
-    job: Job, watch_until: Any, serve: Serve, rows: Rows, services: JobServices
+    job: Job, watch_until: Any, serve: Serve, rows: Rows, watcher: Watcher, services: JobServices
 ) -> None:
     bundle = job('echo working; echo "{\\"payload\\": $FRESHET_PAYLOAD, \\"attempt\\": $FRESHET_ATTEMPT}"; echo bye')
     assert serve(bundle) == []
@@ -130,6 +146,8 @@ def test_a_jobs_last_json_line_is_its_result_and_nothing_of_it_is_left(
     (outcome,) = watch_until(bundle)
     assert (outcome["s"], outcome["r"]) == ("succeeded", {"payload": {"p": 1}, "attempt": 1})
     assert logs(rows)[""].startswith("working\n")
+    rows.sql("delete from engine.report")
+    until(lambda: watcher.turn().reaped > 0)
     assert name not in shown(services, rows)
 
 
@@ -202,6 +220,37 @@ def test_a_job_that_nobody_owns_is_cancelled_and_dropped(
 
     until(gone)
     assert stranger not in shown(services, rows)
+
+
+def test_a_submit_that_comes_after_the_end_of_its_job_launches_nothing(
+    job: Job, serve: Serve, settings: WorkerSettings, rows: Rows, services: JobServices, bus: Bus, tmp_path: Any
+) -> None:
+    count = tmp_path / "count"
+    first = job(f"echo x >> {count}")
+    task = rows.one("select task_run_id from engine.bundle")
+    outcomes: list[Any] = []
+
+    def stand_still(point: str) -> None:
+        """Until the attempt is lost, taken over, ended, and nobody's any more."""
+        if point != "job.named" or outcomes:
+            return
+        outcomes.append(None)
+        rows.release(first)
+        rows.sql("delete from engine.report")
+        second = rows.bundle(task)
+        with served(settings.model_copy(update={"job_keep": 600.0})) as other:
+            other.watch, watcher = None, other.watch
+            submitted(serve, other, bus, second)
+            until(lambda: [watcher.turn(), not rows.exists(second)][1])
+            outcomes[:] = rows.reports(second)
+            rows.sql("delete from engine.report")
+            watcher.turn()
+            watcher.end()
+
+    with fault.armed(stand_still):
+        serve(first)
+    assert states(outcomes) == ["succeeded"]
+    assert count.read_text() == "x\n"
 
 
 def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Rows, watcher: Watcher) -> None:

@@ -116,6 +116,7 @@ def _serve_jobs(supervisor: Supervisor, settings: WorkerSettings, database: Data
         installation=installation,
         clock=SystemClock(),
         poll=settings.job_poll,
+        keep=settings.job_keep,
         result_limit=settings.max_result_bytes,
         log_limit=settings.max_log_bytes,
     )

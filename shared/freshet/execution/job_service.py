@@ -1,15 +1,16 @@
 """Executor of kind `job_service`: a container in an SPCS compute pool.
 
 Promise: launched once per attempt. The job's name follows from installation, run, task, index path and attempt, and is
-stored before the submit; whoever claims the same attempt again finds the job by its name. Submitting turns the claim
-into a watch (see `freshet.execution.watcher`), so a job in flight holds no worker.
+stored before the submit; whoever claims the same attempt again finds the job by its name, after its end too (see
+`freshet.execution.reaper`). Submitting turns the claim into a watch (see `freshet.execution.watcher`), so a job in
+flight holds no worker.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import orjson
 
 from freshet.bus import Bus
 from freshet.domain.errors import UnreachableError
-from freshet.domain.model import JobServiceSpec
+from freshet.domain.model import INDEX_BITS, JobServiceSpec
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.payload import Preparation, Prepared, Reference
 from freshet.execution.values import ValueRefusedError, encode
@@ -65,6 +66,16 @@ def run_of(name: str, prefix: str) -> UUID | None:
         return UUID(hex=run)
     except ValueError:
         return None
+
+
+def index_path(row: Mapping[str, Any]) -> str:
+    """The index path of a watch's or an owner's item: its scope's, and its own index if it is mapped."""
+    scope: str = row["index_path"]
+    if not row["mapped"]:
+        return scope
+    key = row["item"] if "item" in row else row["items"][0]
+    index = str(key & ((1 << INDEX_BITS) - 1))
+    return f"{scope}.{index}" if scope else index
 
 
 class JobLauncher:

@@ -1,28 +1,28 @@
 """Job services in flight, watched in bulk.
 
-Purpose: one worker of an installation polls one statement for all jobs, ends those that are over, and reaps those that
-no attempt owns. Guarantees: a job is ended once, by the same delete as everything else; a transient error of
-Snowflake's fails no task; a job is reaped only if the rows were read after it was shown, and neither a bundle nor an
-unfolded report names its attempt. Never: a statement for each job, except at its start and its end.
+Purpose: one worker of an installation polls one statement for all jobs and ends those that are over. Guarantees: a job
+is ended once, by the same delete as everything else; a transient error of Snowflake's fails no task; what is shown is
+read before the rows. Never: a statement for each job, except at its start and its end; a drop, which is for
+`freshet.execution.reaper` to decide.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-from uuid import NAMESPACE_URL, UUID, uuid5
+from typing import Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 from freshet.bus import Bus
 from freshet.domain.errors import FreshetError, UnreachableError
-from freshet.domain.model import INDEX_BITS
 from freshet.execution.attempt_log import AttemptLog
 from freshet.execution.contract import Item, Outcome
 from freshet.execution.job_outcome import not_started, outcome_of, platform_failure, timed_out
-from freshet.execution.job_service import job_name, job_prefix, run_of
+from freshet.execution.job_service import index_path, job_prefix
 from freshet.execution.payload import Definitions
+from freshet.execution.reaper import Reaper
 from freshet.runtime import fault, log
 from freshet.runtime.beside import Running, Spawn, in_thread
 from freshet.runtime.clock import Clock
@@ -35,7 +35,7 @@ from freshet.storage.worker_store import WorkerStore
 QUICK = 0.2
 #: Seconds between two looks while no job is in flight, and between two candidacies of those that stand by.
 CALM, STANDBY = 10.0, 5.0
-#: Seconds between two looks for jobs that nobody owns while none of ours is known.
+#: Seconds between two looks for jobs that nobody owns while no attempt has one, at most.
 REAP_EVERY = 60.0
 
 
@@ -80,13 +80,14 @@ class Watcher:
         installation: Callable[[], str],
         clock: Clock,
         poll: float,
+        keep: float,
         result_limit: int,
         log_limit: int,
         spawn: Spawn = in_thread,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        """`poll`: seconds between two polls while nothing changes; limits in bytes; `now` is compared to Snowflake's
-        times.
+        """`poll`: seconds between two polls while nothing changes; `keep`: see Reaper; limits in bytes; `now` is
+        compared to Snowflake's times.
         """
         self._jobs = jobs
         self._store = store
@@ -101,7 +102,9 @@ class Watcher:
         self._ran_before: dict[str, float] = {}  # seconds that a job had run when it was first seen running
         self._seen_at: dict[str, float] = {}  # and when that was
         self._missing: set[str] = set()  # watched, but not shown at the last poll
-        self._shown = 0  # jobs of ours at the last poll
+        self._reaper = Reaper(jobs, store=store, installation=installation, clock=clock, keep=keep)
+        self._look_every = min(REAP_EVERY, keep)
+        self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept
         self._reaped_at = float("-inf")
         self._end = threading.Event()
         self._spawn = spawn
@@ -170,16 +173,17 @@ class Watcher:
         if not self._candidate.campaign():
             return Watched(leads=False)
         now = self._clock.monotonic()
-        if not self._shown and now - self._reaped_at < REAP_EVERY and not self._store.watched():
+        if not self._shown and now - self._reaped_at < self._look_every and not self._store.watched():
             return Watched()
         # Shown first, rows second: a job submitted in between has its row by the time the rows are read.
         prefix = job_prefix(self._installation())
         shown = {job.name: job for job in self._jobs.list_jobs(prefix)}
         watches = self._store.watched()
         ended = sum(self._follow(watch, shown.get(watch["job_name"])) for watch in watches)
-        reaped = self._reap([job for name, job in shown.items() if name not in {w["job_name"] for w in watches}])
-        self._missing = {watch["job_name"] for watch in watches if watch["job_name"] not in shown}
-        self._shown, self._reaped_at = len(shown), now
+        names = {watch["job_name"] for watch in watches}
+        reaped = self._reaper.reap([job for name, job in shown.items() if name not in names])
+        self._missing = names - shown.keys()
+        self._shown, self._reaped_at = len(shown) - self._reaper.kept, now
         self._forget(set(shown))
         return Watched(ended=ended, reaped=reaped, in_flight=len(watches) - ended)
 
@@ -241,7 +245,7 @@ class Watcher:
         return not_started(spec.start_timeout, containers), ""
 
     def _finish(self, watch: Row, outcome: Outcome, text: str) -> bool:
-        item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=_index_path(watch), payload=None)
+        item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=index_path(watch), payload=None)
         self._write_log(watch, item, text)
         seconds = self._ran_before.get(watch["job_name"], 0.0)
         if watch["job_name"] in self._seen_at:
@@ -252,8 +256,6 @@ class Watcher:
             return False
         fault.reach("watch.ended")
         self._bus.wake_dispatcher([watch["partition"]])
-        if outcome.status != "timed_out":
-            self._jobs.drop(watch["job_name"])  # what was cancelled is dropped once it has ended, as nobody's job
         return True
 
     def _write_log(self, watch: Row, item: Item, text: str) -> None:
@@ -277,44 +279,9 @@ class Watcher:
         except SnowflakeRefusedError as error:
             return f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
 
-    # --- jobs that nobody owns --------------------------------------------------------------------------------------
-
-    def _reap(self, jobs: Sequence[JobRow]) -> int:
-        prefix = job_prefix(self._installation())
-        runs = {job.name: run for job in jobs if (run := run_of(job.name, prefix)) is not None}
-        if not runs:
-            return 0
-        owned = {self._name_of(row) for row in self._store.job_owners(sorted(set(runs.values())))}
-        orphans = [job for job in jobs if job.name in runs and job.name not in owned]
-        for job in orphans:
-            self._reap_one(job)
-        return len(orphans)
-
-    def _reap_one(self, job: JobRow) -> None:
-        try:
-            if job.status.is_terminal:
-                self._jobs.drop(job.name)
-            elif job.status is not JobStatus.CANCELLING:
-                self._jobs.cancel(job.name)
-        except SnowflakeRefusedError as error:
-            log.logger(job=job.name).warning("job_not_reaped", message=error.message)
-
-    def _name_of(self, row: Mapping[str, Any]) -> str:
-        run: UUID = row["run_id"]
-        return job_name(self._installation(), run, row["task"], _index_path(row), row["attempt"])
-
     def _forget(self, shown: set[str]) -> None:
         for name in self._seen_at.keys() - shown:
             del self._seen_at[name], self._ran_before[name]
-
-
-def _index_path(row: Mapping[str, Any]) -> str:
-    scope: str = row["index_path"]
-    if not row["mapped"]:
-        return scope
-    key = row["item"] if "item" in row else row["items"][0]
-    index = str(key & ((1 << INDEX_BITS) - 1))
-    return f"{scope}.{index}" if scope else index
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:

@@ -33,7 +33,7 @@ POINTS: Final = {
     "job.named": "a job's name is stored, the job is not submitted",
     "job.submitted": "a job is submitted, its bundle is not a watch yet",
     "watch.judged": "a job was seen to have ended, its watch is not ended",
-    "watch.ended": "a watch was ended and reported, its job is not dropped and nobody was woken",
+    "watch.ended": "a watch was ended and reported, nobody was woken",
     "record.read": "facts were read from the stream, nothing is recorded",
     "record.committed": "facts are recorded, their entries are not acknowledged",
 }

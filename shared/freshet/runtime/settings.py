@@ -130,6 +130,10 @@ class SnowflakeSettings(Settings):
     snowflake_database: str | None = Field(None, description="Database in which job services are made")
     snowflake_schema: str | None = Field(None, description="Schema in which job services are made")
     job_poll: Seconds = Field(2.0, description="Seconds between two bulk polls of the job services in flight")
+    job_keep: Seconds = Field(
+        600.0,
+        description="Seconds for which a job that ended keeps its name, so that a submit that comes late is harmless",
+    )
 
 
 class ApiSettings(InstallationSettings, DatabaseSettings, RedisSettings, ResultSettings):

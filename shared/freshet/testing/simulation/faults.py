@@ -36,6 +36,7 @@ class Storm:
     seconds: float  # how long
     strike_every: float  # steps between two blows at single steps, in the mean; 0: none
     aim: tuple[str, int] | None  # a point, and which time it is reached, at which a process dies
+    hangs: bool  # instead of dying it loses its sessions and stands still until the storm is over
     events: int  # of weather
     verb: str = ""  # one whose answers get lost often
 
@@ -47,6 +48,7 @@ class Storm:
             seconds=random.choice((6.0, 12.0, 20.0)),
             strike_every=0.0 if calm else random.choice((0.0, 30.0, 100.0, 300.0)),
             aim=(random.choice(tuple(POINTS)), random.choice((1, 1, 2, 3, 5))) if random.random() < 0.4 else None,
+            hangs=random.random() < 0.3,
             events=0 if calm else random.choice((0, 1, 2, 4, 8)),
             verb=random.choice(VERBS) if random.random() < 0.3 else "",
         )
@@ -104,7 +106,7 @@ class Weather:
         if aim is not None and point == aim[0] and not self.over:
             self._reached += 1
             if self._reached == aim[1]:
-                self._crash(actor.process)
+                self._hit(actor.process, point)
         if self.world.steps >= self.world.strike_at:
             self._next_strike()
             draw = self.random.random()
@@ -113,6 +115,15 @@ class Weather:
             elif point not in HELD:
                 self._stop(actor.process)
                 self.world.pause(0.0)
+
+    def _hit(self, process: Process, point: str) -> None:
+        if not self.storm.hangs or point in HELD:
+            self._crash(process)
+            return
+        self._say(f"{process.name} is cut off and stands still")
+        self.installation.tables.end_session(process.name)
+        process.stop(self.storm.seconds)
+        self.world.pause(0.0)
 
     def _strike(self, process: Process, server: Server | None, verb: str, what: str) -> None:
         if self.world.steps < self.world.strike_at:

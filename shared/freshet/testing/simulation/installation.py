@@ -352,6 +352,7 @@ class Installation:
             installation=store.installation,
             clock=self.clock,
             poll=2.0,
+            keep=600.0,
             result_limit=1 << 20,
             log_limit=1 << 20,
             spawn=process.spawn,
