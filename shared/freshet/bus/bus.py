@@ -67,6 +67,7 @@ class Bus:
         self.url = url
         self._name = name
         self.client: Client = connect(url, name=name)
+        self._queues: dict[str, Queue] = {}
 
     def ping(self) -> None:
         """Raises UnreachableError when Redis does not answer."""
@@ -106,7 +107,9 @@ class Bus:
             return {bundle for job in self._queue(queue).get_job_ids() if (bundle := bundle_of(job)) is not None}
 
     def _queue(self, name: str) -> Queue:
-        return Queue(name, connection=self.client, serializer="json")
+        if name not in self._queues:
+            self._queues[name] = Queue(name, connection=self.client, serializer="json")
+        return self._queues[name]
 
     # --- wake-ups ---------------------------------------------------------------------------------------------------
 

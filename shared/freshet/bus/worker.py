@@ -44,6 +44,7 @@ class QueueWorker(SimpleWorker):
         self._keys = [queue.key for queue in self.queues]
         self._stop = stop
         self._ours = False  # the name was registered by us
+        self._served: str | None = None  # the key of RQ's hash of the message that was popped last
 
     def enter(self) -> None:
         """Register and listen for commands; again if that was interrupted. Raises ValueError if the name is taken."""
@@ -81,14 +82,23 @@ class QueueWorker(SimpleWorker):
     def pop(self, *, seconds: float = LONGEST_BLOCK) -> int | None:
         """The bundle that the next message names, blocking up to `seconds` (2 at the longest); None without one."""
         with translated():
-            # Several queues want BLPOP, which keeps no copy: the bundle's row is the copy.
-            answer: Any = self._pops.blpop(self._keys, timeout=max(0.01, min(seconds, LONGEST_BLOCK)))
-            if answer is None:
-                return None
-            bundle = bundle_of(answer[1].decode(errors="replace"))
-            if bundle is not None:
-                self._pops.unlink(job_key(bundle))
+            answer = self._forget_and_pop(max(0.01, min(seconds, LONGEST_BLOCK)))
+        if answer is None:
+            return None
+        bundle = bundle_of(answer[1].decode(errors="replace"))
+        self._served = None if bundle is None else job_key(bundle)
         return bundle
+
+    def _forget_and_pop(self, seconds: float) -> Any:
+        # Several queues want BLPOP, which keeps no copy: the bundle's row is the copy. RQ's hash of the message before
+        # goes in the same round trip, when nobody waits for it; what a death leaves behind of it expires.
+        with self._pops.pipeline(transaction=False) as pipe:
+            if self._served is not None:
+                pipe.unlink(self._served)
+            pipe.blpop(self._keys, timeout=seconds)
+            answer = pipe.execute()[-1]
+        self._served = None
+        return answer
 
     def handle_payload(self, message: Any) -> None:
         """Our own command besides RQ's: stop a bundle."""

@@ -34,6 +34,10 @@ declare
     fact jsonb;
     outbox_id bigint;
 begin
+    -- A crash of the server may forget a claim: its worker then finds it lost, and what it did through the engine's
+    -- Postgres is taken back. That is what a claim is for, so nobody has to wait for the disk here. A job service's is
+    -- on disk with the job's name, before anything is submitted.
+    perform set_config('synchronous_commit', 'off', true);
     update engine.bundle
     set claim = token, worker = worker_id, claimed_at = now(),
         expires_at = now() + make_interval(secs => timeout_s * (cardinality(items) - done) + 5)
