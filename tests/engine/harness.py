@@ -86,6 +86,7 @@ class Engine:
         self.refill = Refill(self.store, self.bus, pace, queue_depth=queue_depth)
         self.folder = Folder(self.store, self.bus, self._workflow, pace, draw=lambda: 0.5)
         self.judge = Judge(clock=lambda: self.seconds)
+        self.seconds += self.judge.patience.grace  # it has been there for a while
         self.ring = Ring(
             store=self.store,
             bus=self.bus,

@@ -199,6 +199,18 @@ def test_a_judge_that_was_stopped_itself_waits_before_it_judges() -> None:
     assert judge.dead(judge.suspects(["w"], []), []) == []
 
 
+def test_a_judge_that_has_just_begun_waits_before_it_judges() -> None:
+    # A store may have come back a moment ago, and its workers may be on their way.
+    now = [0.0]
+    judge = Judge(clock=lambda: now[0])
+    verdicts = []
+    for _ in range(12):
+        verdicts.append(judge.dead(judge.suspects(["w"], []), []))
+        now[0] += 1.0
+    assert verdicts[:10] == [[]] * 10
+    assert verdicts[-1] == ["w"]
+
+
 def test_nobody_is_judged_until_the_grace_after_an_outage() -> None:
     now = [0.0]
     judge = Judge(clock=lambda: now[0])

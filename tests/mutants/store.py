@@ -171,6 +171,13 @@ MUTANTS = (
         ("tests/worker/test_job_service.py::test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back",),
     ),
     bug(
+        "engine: a judge that has just begun judges at once",
+        f"{ENGINE}/witness.py",
+        "self._not_before = self.clock() + self.patience.grace\n\n",
+        "self._not_before = self.clock()\n\n",
+        ring("a_judge_that_has_just_begun_waits_before_it_judges"),
+    ),
+    bug(
         "watch: the name of a job that ended is free at once",
         "shared/freshet/execution/reaper.py",
         "until = self._clock.monotonic() - self._keep",

@@ -46,6 +46,7 @@ class Side:
             backing.store, self.bus, self._workflow, pace, limit=5, draw=draw, clock=lambda: self.seconds
         )
         judge = Judge(clock=lambda: self.seconds)
+        self.seconds += judge.patience.grace
         self.ring = Ring(
             store=backing.store, bus=self.bus, refill=self.refill, pace=pace, judge=judge, clock=lambda: self.seconds
         )

@@ -3,7 +3,7 @@
 Purpose: a dead worker's work is claimable again within 5 seconds, and no live worker is declared dead. The witnesses
 are the heartbeat in Redis, which lives 3 s, and the Postgres session that holds the worker's advisory lock (gone
 milliseconds after kill -9, kept through SIGSTOP). One alone counts only after the lease (60 s). After a store came
-back, or the judge itself stalled, the clocks start anew (10 s). Never: a worker's own word about itself.
+back, or the judge itself stalled or has just begun, the clocks start anew (10 s). Never: a worker's own word about itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Patience:
 
     confirm: float = 0.8  # between the first look that misses a heartbeat and the verdict
     lease: float = 60.0  # with one witness silent
-    grace: float = 10.0  # after an outage, or a stall of the judge
+    grace: float = 10.0  # after an outage, a stall of the judge, or its start
     stall: float = 3.0  # between two looks while there are claims; longer means that the judge itself was stopped
 
 
@@ -37,7 +37,11 @@ class Judge:
     patience: Patience = field(default_factory=Patience)
     _silence: dict[str, _Silence] = field(default_factory=dict)
     _last_look: float | None = None
-    _not_before: float = 0.0
+    _not_before: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A store may have come back just before this judge was there to see it.
+        self._not_before = self.clock() + self.patience.grace
 
     def outage(self) -> None:
         """A store can't be read, or has lost everything: nobody is judged until the grace after it is over."""
