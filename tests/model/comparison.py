@@ -24,9 +24,9 @@ class Comparison(RuleBasedStateMachine):
 
     rig: ClassVar[Rig]
 
-    def empty(self, *, quick: bool) -> None:
+    def empty(self, *, quick: bool, whole: bool) -> None:
         """Nothing has happened yet."""
-        self.rig.fresh(quick=quick)
+        self.rig.fresh(quick=quick, whole=whole)
         self.book = Book()
         self.sound = True
         self.published: set[int] = set()

@@ -30,9 +30,9 @@ RUNS = 3
 class Engine(SideBySide):
     """Everything that can happen."""
 
-    @initialize(first=plans("w"), second=plans("w"), quick=st.sampled_from((True, True, False)))
-    def begin(self, first: Plan, second: Plan, quick: bool) -> None:
-        self.empty(quick=quick)
+    @initialize(first=plans("w"), second=plans("w"), quick=st.sampled_from((True, True, False)), whole=st.booleans())
+    def begin(self, first: Plan, second: Plan, quick: bool, whole: bool) -> None:
+        self.empty(quick=quick, whole=whole)
         self.plans = [replace(plan, name=self.rig.name()) for plan in (first, second)]
         for plan in self.plans:
             self.rig.apply(plan.document())

@@ -92,6 +92,12 @@ class NotingStore(EngineStore):
             yield NotingBatch(session)
 
 
+IS_NARROW = (
+    "create or replace function engine.is_narrow(p_run uuid, p_scope bigint) returns boolean language sql stable"
+    " as 'select WHOLE'"
+)
+
+
 class QuickPace(Pace):
     """Remembers an earlier run that was fast: maps are bundled from the first item on, without probes."""
 
@@ -139,13 +145,17 @@ class Rig:
         self._sessions = tuple(Database(url, name=name, options=OPTIONS) for name in ("one", "two"))
         self.dispatchers: tuple[Dispatcher, ...] = ()
 
-    def fresh(self, *, quick: bool) -> None:
-        """An empty installation, its dispatchers just started, every worker alive. `quick`: its maps are bundled."""
+    def fresh(self, *, quick: bool, whole: bool) -> None:
+        """An empty installation, its dispatchers just started, every worker alive.
+
+        `quick`: its maps are bundled; `whole`: a batch sees all of a scope, else what it asks for.
+        """
         # What dispatchers remember of speed is no part of the model: they share it.
         pace = (QuickPace if quick else Pace)(queue_depth=DEPTH, depths=self.bus.depths)
         one, two = self._sessions
         self.dispatchers = (Dispatcher(self, one, pace, limit=200), Dispatcher(self, two, pace, limit=2))
         self.sql(EMPTY)
+        self.sql(IS_NARROW.replace("WHOLE", str(whole)))
         self.bus.client.flushdb()
         self.bus.fresh()
         self.seconds += 1000.0

@@ -452,8 +452,24 @@ BUGS = (
         "a scope ends twice",
         (
             f"{ENGINE}/run_fold.py",
-            "if scope.element is None else scope.final",
+            "if scope.element is None else scope.was_final",
             "if scope.element is None else False",
+        ),
+    ),
+    bug(
+        "a part of a scope is taken for all of it",
+        (
+            f"{ENGINE}/loaded.py",
+            "return len(self.tasks) == self.width",
+            "return bool(self.tasks)",
+        ),
+    ),
+    bug(
+        "what is skipped does not bring its children into sight",
+        (
+            f"{ENGINE}/reach.py",
+            "if loaded.fell and name not in scope.followed]",
+            "if loaded.fell and name in scope.followed]",
         ),
     ),
     bug(

@@ -25,6 +25,12 @@ from freshet.testing.twins.rows import Bundle
 from freshet.testing.twins.tables import Tables
 from freshet.testing.twins.worker_store import WorkerStoreTwin
 
+#: A batch then loads what it needs of every scope, as it does of those with more than sixteen tasks.
+ALL_WIDE = (
+    "create or replace function engine.is_narrow(p_run uuid, p_scope bigint) returns boolean language sql stable"
+    " as 'select false'"
+)
+
 
 class Backing(Protocol):
     """Postgres, or what stands for it."""
@@ -63,6 +69,9 @@ class Backing(Protocol):
 
     def age(self, seconds: float) -> None:
         """Time passes, as far as bundles see it."""
+
+    def see_in_part(self) -> None:
+        """From now on every scope counts as a wide one."""
 
     def hold(self) -> None:
         """The time since this was called before did not pass, as far as bundles see it."""
@@ -137,6 +146,10 @@ class RealBacking:
             {"by": timedelta(seconds=seconds)},
         )
 
+    def see_in_part(self) -> None:
+        """From now on every scope counts as a wide one."""
+        self.run(ALL_WIDE)
+
     def empty(self) -> None:
         """Back to the beginning."""
         self.run(
@@ -196,6 +209,9 @@ class TwinBacking:
         versions = [version for name, version in self._tables.documents if name == stored["name"]]
         self._tables.documents[stored["name"], max(versions, default=0) + 1] = stored
         return stored
+
+    def see_in_part(self) -> None:
+        self._tables.narrow = 0
 
     def tables(self) -> Tables:
         return self._tables

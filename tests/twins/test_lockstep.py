@@ -71,6 +71,12 @@ def test_the_twin_keeps_step_with_postgres(real: RealBacking, seed: int) -> None
     run_script(real, seed, STEPS)
 
 
+@pytest.mark.parametrize("seed", range(SCRIPTS, 2 * SCRIPTS))
+def test_what_is_decided_on_a_part_of_a_scope_is_what_is_decided_on_all_of_it(real: RealBacking, seed: int) -> None:
+    real.see_in_part()
+    run_script(real, seed, STEPS)
+
+
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
 def test_a_twin_that_strays_is_seen(
     real: RealBacking, monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]

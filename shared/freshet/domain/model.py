@@ -7,7 +7,7 @@ state of a run (that is `freshet.domain.states`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
@@ -208,6 +208,14 @@ class Workflow:
     tasks: tuple[Task, ...] = ()
     finals: tuple[Task, ...] = ()  # the `finally` tasks
     root_task_name: str | None = None  # `root_task` when imported from a jobconfig
+    # A batch looks tasks up by the thousand.
+    _by_path: Mapping[str, Task] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _children: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_path = {task.path: task for task in self.walk()}
+        object.__setattr__(self, "_by_path", by_path)
+        object.__setattr__(self, "_children", _children(by_path.values()))
 
     def walk(self) -> Iterator[Task]:
         """Every task of every scope, parents before inner tasks, in the order of declaration."""
@@ -216,14 +224,30 @@ class Workflow:
 
     def task(self, path: str) -> Task:
         """The task at a dotted path. Raises KeyError."""
-        for task in self.walk():
-            if task.path == path:
-                return task
-        raise KeyError(path)
+        return self._by_path[path]
+
+    def children(self, path: str) -> tuple[str, ...]:
+        """The paths of the tasks that come after a task, in the order of declaration."""
+        return self._children.get(path, ())
 
     def scope(self, path: str) -> tuple[Task, ...]:
         """The tasks of a scope: the workflow's own (with its finals) for "", else those of the nested map."""
         return self.tasks + self.finals if path == "" else self.task(path).tasks
+
+
+def sibling(path: str, name: str) -> str:
+    """The path of the task of this name in the same scope."""
+    scope = path.rpartition(".")[0]
+    return f"{scope}.{name}" if scope else name
+
+
+def _children(tasks: Iterable[Task]) -> dict[str, tuple[str, ...]]:
+    children: dict[str, tuple[str, ...]] = {}
+    for task in tasks:
+        for name in task.after:
+            parent = sibling(task.path, name)
+            children[parent] = (*children.get(parent, ()), task.path)
+    return children
 
 
 def _walk(tasks: tuple[Task, ...]) -> Iterator[Task]:

@@ -59,21 +59,29 @@ class Settlement:
     outcome: RunState | None  # None until every node is final
 
 
-def settle(nodes: Mapping[str, Node], *, finals: frozenset[str] = frozenset(), cancelled: bool = False) -> Settlement:
+def settle(
+    nodes: Mapping[str, Node],
+    *,
+    finals: frozenset[str] = frozenset(),
+    cancelled: bool = False,
+    complete: bool = True,
+) -> Settlement:
     """Apply the rules to one scope until nothing changes.
 
     `nodes` holds the scope's tasks by their name in it, `finals` names those of the `finally` section, `cancelled`
-    says that the run was asked to end. Raises ImpossibleCountError when more items of a node have ended than it has.
+    says that the run was asked to end. Not `complete`: some of the scope's tasks are missing; then what waits for a
+    missing parent waits on, no `finally` task starts, and the scope does not end. Raises ImpossibleCountError when
+    more items of a node have ended than it has.
     """
     after = dict(nodes)
     _settle_tasks(after, finals, cancelled=cancelled)
-    _settle_finals(after, finals)
+    _settle_finals(after, finals, complete=complete)
     changed = frozenset(name for name, node in after.items() if node is not nodes[name])
     return Settlement(
         nodes=after,
         changed=changed,
         started=tuple(sorted(name for name in changed if _was_started(nodes[name], after[name]))),
-        outcome=_outcome(after, finals, cancelled=cancelled),
+        outcome=_outcome(after, finals, cancelled=cancelled) if complete else None,
     )
 
 
@@ -96,14 +104,15 @@ def _settle_tasks(nodes: dict[str, Node], finals: frozenset[str], *, cancelled: 
 
 
 def _open_parents(nodes: Mapping[str, Node], name: str) -> int:
-    return sum(not is_final(nodes[parent].state) for parent in nodes[name].task.after)
+    return sum(parent not in nodes or not is_final(nodes[parent].state) for parent in nodes[name].task.after)
 
 
 def _children(nodes: Mapping[str, Node]) -> Mapping[str, list[str]]:
     children: dict[str, list[str]] = {name: [] for name in nodes}
     for name, node in nodes.items():
         for parent in node.task.after:
-            children[parent].append(name)
+            if parent in children:
+                children[parent].append(name)
     return children
 
 
@@ -118,9 +127,9 @@ def _settled(nodes: Mapping[str, Node], name: str, *, ready: bool, cancelled: bo
     return _ended(node)
 
 
-def _settle_finals(nodes: dict[str, Node], finals: frozenset[str]) -> None:
-    ready = all(is_final(node.state) for name, node in nodes.items() if name not in finals)
-    for name in finals:
+def _settle_finals(nodes: dict[str, Node], finals: frozenset[str], *, complete: bool) -> None:
+    ready = complete and all(is_final(node.state) for name, node in nodes.items() if name not in finals)
+    for name in finals & nodes.keys():
         node = nodes[name]
         nodes[name] = _started(node) if ready and node.state is TaskState.PENDING else _ended(node)
 

@@ -60,6 +60,11 @@ class LoadedTask:
         return self.row.state == TaskState.PENDING and self.node.state is not TaskState.PENDING and self._ran
 
     @property
+    def fell(self) -> bool:
+        """Whether it ended in this batch without having run before it: its children were not asked for yet."""
+        return self.row.state == TaskState.PENDING and is_final(self.node.state)
+
+    @property
     def _ran(self) -> bool:
         return self.node.state not in {TaskState.SKIPPED, TaskState.CANCELLED}
 
@@ -109,13 +114,20 @@ class LoadedScope:
     path: str  # of the nested map, "" for the run
     index_path: str
     element: int | None
+    width: int  # how many tasks it has
     tasks: dict[str, LoadedTask] = field(default_factory=dict)
     ended: bool = False
+    followed: set[str] = field(default_factory=set)  # tasks whose children were asked for, in a scope seen in part
 
     @property
-    def final(self) -> bool:
-        """Whether all its tasks are."""
-        return all(is_final(loaded.node.state) for loaded in self.tasks.values())
+    def complete(self) -> bool:
+        """Whether all its tasks are loaded."""
+        return len(self.tasks) == self.width
+
+    @property
+    def was_final(self) -> bool:
+        """Whether all its tasks were, before this batch."""
+        return self.complete and all(is_final(TaskState(loaded.row.state)) for loaded in self.tasks.values())
 
     @property
     def depth(self) -> int:

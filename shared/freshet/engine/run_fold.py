@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from freshet.domain.model import Kind, Task, Workflow
+from freshet.domain.model import Kind, Task, Workflow, sibling
 from freshet.domain.settle import Settlement, settle
 from freshet.domain.sizing import WINDOW_FLOOR, plan
 from freshet.domain.states import RunState, TaskState, is_final
@@ -22,6 +22,7 @@ from freshet.engine.facts import Fact, run_fact, task_fact
 from freshet.engine.loaded import LoadedScope, LoadedTask, is_map
 from freshet.engine.outcomes import Outcomes
 from freshet.engine.pace import Pace
+from freshet.engine.reach import Reach
 from freshet.storage.engine_rows import OutcomeRow, RunRow, TaskRunRow
 from freshet.storage.engine_store import EngineBatch
 
@@ -53,8 +54,8 @@ class RunFold:
         self._pace = pace
         self._expansion = Expansion(run, workflow, batch)
         self._outcomes = Outcomes(run, now=now, draw=draw, queue=self._bundle)
-        self._tasks = {task.path: task for task in workflow.walk()}
         self._finals = frozenset(task.name for task in workflow.finals)
+        self._reach = Reach(run.id, workflow, batch, self._finals)
         self._cancelled = run.cancel_requested_at is not None
         self._asked_to_cancel = False
         self._turn = run.turn
@@ -66,7 +67,7 @@ class RunFold:
         self._load(rows)
         for scope in self._scopes.values():
             # What ended before this batch ended once, whatever a late report touches: its outer task has counted it.
-            scope.ended = is_final(self._state) if scope.element is None else scope.final
+            scope.ended = is_final(self._state) if scope.element is None else scope.was_final
 
     # --- what came in -----------------------------------------------------------------------------------------------
 
@@ -119,10 +120,13 @@ class RunFold:
         nodes = {name: loaded.node for name, loaded in scope.tasks.items()}
         finals = self._finals if scope.element is None else frozenset()
         cancelled = self._cancelled and (scope.element is None or self._ends_with_a_cancel(scope.path))
-        settlement = settle(nodes, finals=finals, cancelled=cancelled)
+        settlement = settle(nodes, finals=finals, cancelled=cancelled, complete=scope.complete)
         self._adopt(scope, settlement)
         if settlement.outcome is not None:
             self._end_scope(scope, settlement.outcome)
+        elif not scope.complete:
+            self._load(self._reach.further(scope))
+            scope.ended = scope.element is not None and scope.was_final
 
     def _adopt(self, scope: LoadedScope, settlement: Settlement) -> None:
         for name in settlement.changed:
@@ -214,7 +218,7 @@ class RunFold:
     def decided(self) -> Decision:
         """The rows of this run, its facts last."""
         self.decision.extend(self._outcomes.finished())
-        for loaded in self._by_id.values():
+        for _, loaded in sorted(self._by_id.items()):  # in whatever order they came to be seen
             change = loaded.change()
             if change is not None:
                 self.decision.nodes.append(change)
@@ -256,10 +260,14 @@ class RunFold:
 
     def _load(self, rows: Iterable[TaskRunRow]) -> None:
         for row in rows:
-            task = self._tasks[row.task]
+            if row.id in self._by_id:
+                continue
+            task = self.workflow.task(row.task)
             if row.scope not in self._scopes:
                 path = row.task.rpartition(".")[0]
-                self._scopes[row.scope] = LoadedScope(path=path, index_path=row.index_path, element=row.scope)
+                self._scopes[row.scope] = LoadedScope(
+                    path=path, index_path=row.index_path, element=row.scope, width=len(self.workflow.scope(path))
+                )
             loaded = LoadedTask.of(row, task)
             self._scopes[row.scope].tasks[task.name] = loaded
             self._by_id[row.id] = loaded
@@ -278,6 +286,6 @@ class RunFold:
         }
 
     def _row(self, task: Task) -> dict[str, Any]:
-        scope = task.path.rpartition(".")[0]
-        parents = [f"{scope}.{name}" if scope else name for name in task.after]
-        return {"task": task.path, "kind": task.kind.value, "parents": parents}
+        parents = [sibling(task.path, name) for name in task.after]
+        children = self.workflow.children(task.path)
+        return {"task": task.path, "kind": task.kind.value, "parents": parents, "children": children}

@@ -3,7 +3,8 @@
 Purpose: a dead worker's work is claimable again within 5 seconds, and no live worker is declared dead. The witnesses
 are the heartbeat in Redis, which lives 3 s, and the Postgres session that holds the worker's advisory lock (gone
 milliseconds after kill -9, kept through SIGSTOP). One alone counts only after the lease (60 s). After a store came
-back, or the judge itself stalled or has just begun, the clocks start anew (10 s). Never: a worker's own word about itself.
+back, or the judge itself stalled or has just begun, the clocks start anew (10 s). Never: a worker's own word about
+itself.
 """
 
 from __future__ import annotations

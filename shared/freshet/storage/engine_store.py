@@ -36,7 +36,7 @@ class EngineBatch:
         return None if taken is None else _taken(taken)
 
     def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
-        """Make pending TaskRuns: `{run_id, scope, index_path, task, kind, parents}` each."""
+        """Make pending TaskRuns: `{run_id, scope, index_path, task, kind, parents, children}` each."""
         return _nodes(self._value("OpenScope", rows=Jsonb(rows)))
 
     def copy_tasks(self, run: str, old: str, again: Sequence[str]) -> list[TaskRunRow]:
@@ -46,8 +46,19 @@ class EngineBatch:
     def open_elements(
         self, task_run: int, *, first: int, count: int, tasks: Sequence[Mapping[str, Any]]
     ) -> list[TaskRunRow]:
-        """Open elements of a nested map: `{task, kind, parents}` for each inner task."""
+        """Open elements of a nested map: `{task, kind, parents, children}` for each inner task."""
         return _nodes(self._value("OpenElements", task_run=task_run, first=first, count=count, tasks=Jsonb(tasks)))
+
+    def tasks_and_parents(self, run: str, index_path: str, tasks: Sequence[str]) -> list[TaskRunRow]:
+        """Tasks of one scope, by their paths, with all their parents."""
+        return _nodes(self._value("TasksAndParents", run=run, index_path=index_path, tasks=list(tasks)))
+
+    def scope_at_rest(
+        self, run: str, scope: int | None, *, known: Sequence[int], spared: Sequence[str]
+    ) -> list[TaskRunRow]:
+        """All of a scope, if nothing in it goes on but what is known and what is spared; else none."""
+        rows = self._value("ScopeAtRest", run=run, scope=scope, known=list(known), spared=list(spared))
+        return _nodes(rows or [])
 
     def expand_result(
         self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]

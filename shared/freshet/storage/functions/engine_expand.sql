@@ -1,20 +1,30 @@
 -- Opening scopes and expanding maps, in SQL: the elements of a list never enter Python.
 
--- Pending TaskRuns, one for each task of a scope: p_rows = [{run_id, scope, index_path, task, kind, parents}].
+-- A JSON list of texts as an array; null for null.
+create or replace function engine.texts(p_list jsonb)
+returns text[]
+language sql
+immutable
+as $$
+    select case when p_list is not null then array(select jsonb_array_elements_text(p_list)) end
+$$;
+
+-- Pending TaskRuns, one for each task of a scope: p_rows = [{run_id, scope, index_path, task, kind, parents,
+-- children}].
 create or replace function engine.open_scope(p_rows jsonb)
 returns jsonb
 language sql
 volatile
 as $$
     with opened as (
-        insert into engine.task_run (run_id, scope, index_path, task, kind, parents)
-        select run_id, scope, index_path, task, kind, array(select jsonb_array_elements_text(parents))
+        insert into engine.task_run (run_id, scope, index_path, task, kind, parents, children)
+        select run_id, scope, index_path, task, kind, engine.texts(parents), engine.texts(children)
         from jsonb_to_recordset(p_rows)
-            as r (run_id uuid, scope bigint, index_path text, task text, kind text, parents jsonb)
+            as r (run_id uuid, scope bigint, index_path text, task text, kind text, parents jsonb, children jsonb)
         on conflict on constraint task_run_key do nothing
         returning *
     )
-    select coalesce(jsonb_agg(to_jsonb(o) - 'parents' order by o.id), '[]') from opened o
+    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]') from opened o
 $$;
 
 -- The tasks of a rerun that do not run again: succeeded, their results where they are, no attempts.
@@ -24,9 +34,9 @@ language sql
 volatile
 as $$
     with copied as (
-        insert into engine.task_run (run_id, task, index_path, scope, kind, parents, state, total, mark, succeeded,
+        insert into engine.task_run (run_id, task, index_path, scope, kind, parents, children, state, total, mark, succeeded,
             failed, skipped, cancelled, source_kind, source, copied_from, started_at, finished_at)
-        select p_run, task, index_path, scope, kind, parents, state, total, mark, succeeded,
+        select p_run, task, index_path, scope, kind, parents, children, state, total, mark, succeeded,
             failed, skipped, cancelled, source_kind, source, coalesce(copied_from, id), clock_timestamp(), clock_timestamp()
         from engine.task_run
         where run_id = p_old and split_part(task, '.', 1) <> all (p_again)
@@ -34,7 +44,7 @@ as $$
         order by id
         returning *
     )
-    select coalesce(jsonb_agg(to_jsonb(c) - 'parents' order by c.id), '[]') from copied c where c.scope is null
+    select coalesce(jsonb_agg(to_jsonb(c) - '{parents,children}'::text[] order by c.id), '[]') from copied c where c.scope is null
 $$;
 
 -- The value of an element or item, by where its TaskRun takes its values from.
@@ -139,15 +149,16 @@ as $$
         returning id
     ),
     opened as (
-        insert into engine.task_run (run_id, scope, index_path, task, kind, parents)
+        insert into engine.task_run (run_id, scope, index_path, task, kind, parents, children)
         select o.run_id, e.id, concat_ws('.', nullif(o.index_path, ''), e.id & 16777215), t.task, t.kind,
-               array(select jsonb_array_elements_text(t.parents))
+               engine.texts(t.parents), engine.texts(t.children)
         from element e
         cross join outer_task o
-        cross join rows from (jsonb_to_recordset(p_tasks) as (task text, kind text, parents jsonb))
-            with ordinality as t (task, kind, parents, place)
+        cross join rows from (
+            jsonb_to_recordset(p_tasks) as (task text, kind text, parents jsonb, children jsonb))
+            with ordinality as t (task, kind, parents, children, place)
         order by e.id, t.place -- the same history makes the same ids, and the first element is the first in line
         returning *
     )
-    select coalesce(jsonb_agg(to_jsonb(o) - 'parents' order by o.id), '[]') from opened o
+    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]') from opened o
 $$;

@@ -1,4 +1,5 @@
--- engine.take: the first half of a dispatcher's batch. Locks runs, folds their reports, loads what a decision needs.
+-- engine.take_inbox: the first half of a dispatcher's batch. Locks runs, folds their reports, loads what a decision
+-- needs. With p_whole it loads every scope that was touched as a whole.
 --
 -- Reads   request, report, run, task_run, work_item
 -- Writes  deletes requests and reports; moves the items that succeeded and adds them to the counters; outbox
@@ -7,7 +8,7 @@
 -- Plans   a session keeps a generic plan for its life, also one that was made while the tables were empty. So rows are
 --         reached in ways that leave the planner no choice: one by one through a function, by `= any (array)` on one
 --         table, or through LATERAL … OFFSET 0. A join would be planned as a walk over the whole map sooner or later.
-create or replace function engine.take(p_partitions smallint[], p_limit int, p_runs uuid[] default null)
+create or replace function engine.take_inbox(p_partitions smallint[], p_limit int, p_runs uuid[], p_whole boolean)
 returns jsonb
 language plpgsql
 volatile
@@ -68,9 +69,18 @@ begin
             select coalesce(jsonb_agg(to_jsonb(r) - 'partition' order by r.id), '[]')
             from engine.run r where r.id = any (v_runs)
         ),
-        'nodes', engine.nodes(v_runs, v_folded -> 'touched', v_cancel)
+        'nodes', engine.nodes(v_runs, v_folded -> 'touched', v_cancel, p_whole)
     );
 end
+$$;
+
+-- The same for a dispatcher of the version before, which can only decide about scopes that it sees as a whole.
+create or replace function engine.take(p_partitions smallint[], p_limit int, p_runs uuid[] default null)
+returns jsonb
+language sql
+volatile
+as $$
+    select engine.take_inbox(p_partitions, p_limit, p_runs, true)
 $$;
 
 -- One item that succeeded. False when it has another attempt by now, or has ended: the report is then of no effect.
@@ -175,44 +185,4 @@ as $$
             ) w
         )
     )
-$$;
-
--- The nodes of every scope that was touched and of the scopes around it; of every open scope where a cancel was asked.
-create or replace function engine.nodes(p_runs uuid[], p_touched jsonb, p_cancel uuid[])
-returns jsonb
-language sql
-volatile
-set plan_cache_mode = force_generic_plan
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-set enable_seqscan = off
-as $$
-    with recursive around (run_id, scope) as (
-        select t.run_id, t.scope
-        from jsonb_array_elements_text(p_touched) as e (id)
-        cross join lateral (select run_id, scope from engine.task_run where id = e.id::bigint offset 0) t
-        union
-        select t.run_id, t.scope
-        from around a
-        cross join lateral (select run_id, scope from engine.task_run where id = a.scope >> 24 offset 0) t
-        where a.scope is not null
-    ),
-    wanted (run_id, scope) as (
-        select run_id, scope from around
-        union
-        select unnest(p_runs), null
-        union
-        select run_id, scope from engine.task_run where run_id = any (p_cancel) and state in ('pending', 'running')
-    )
-    select coalesce(jsonb_agg(to_jsonb(t) - 'parents' order by t.id), '[]')
-    from wanted w
-    cross join lateral (
-        select * from engine.task_run n
-        where n.run_id = w.run_id and n.scope = w.scope
-        union all
-        select * from engine.task_run n
-        where n.run_id = w.run_id and n.scope is null and w.scope is null
-        offset 0
-    ) t
 $$;

@@ -1,7 +1,7 @@
 -- The dispatcher's statements around its functions.
 
 -- name: TakeInbox
-select engine.take(%(partitions)s::smallint[], %(limit)s, %(runs)s::uuid[]) as taken
+select engine.take_inbox(%(partitions)s::smallint[], %(limit)s, %(runs)s::uuid[], false) as taken
 
 -- name: PutDecision
 select engine.put(%(decision)s, %(now)s) as done
@@ -14,6 +14,12 @@ select engine.copy_tasks(%(run)s, %(old)s, %(again)s) as nodes
 
 -- name: OpenElements
 select engine.open_elements(%(task_run)s, %(first)s, %(count)s, %(tasks)s) as nodes
+
+-- name: TasksAndParents
+select engine.tasks_and_parents(%(run)s, %(index_path)s, %(tasks)s::text[]) as nodes
+
+-- name: ScopeAtRest
+select engine.scope_at_rest(%(run)s, %(scope)s, %(known)s::bigint[], %(spared)s::text[]) as nodes
 
 -- name: ExpandResult
 select engine.expand_result(%(task_run)s, %(run)s, %(task)s, %(index_path)s, %(fields)s::text[]) as expanded

@@ -76,6 +76,8 @@ class History:
             temper=temper,
             seed=seed,
         )
+        # Small scopes are seen in part in every second seed, as only wide ones are in Postgres.
+        self.installation.tables.narrow = random.choice((0, 16))
         self.weather = Weather(installation=self.installation, storm=Storm.draw(random))
         self.clients: list[Client] = []
         if traced:

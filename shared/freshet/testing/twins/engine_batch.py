@@ -15,7 +15,7 @@ from freshet.domain.errors import UnreachableError
 from freshet.domain.model import INDEX_BITS
 from freshet.storage.engine_rows import Put, Taken, TaskRunRow
 from freshet.storage.engine_store import EngineBatch
-from freshet.testing.twins import ending, expansion, inbox
+from freshet.testing.twins import ending, expansion, inbox, reach
 from freshet.testing.twins.decision import put
 from freshet.testing.twins.passage import Passage
 from freshet.testing.twins.rows import TaskRun
@@ -44,7 +44,7 @@ class EngineBatchTwin(EngineBatch):
         requests = inbox.take_requests(self._written(), found.requests, locked)
         folded = inbox.fold(tables, found.reports, locked, now)
         cancelled = {run for run, kind in requests if kind == "cancel"}
-        nodes = inbox.nodes(tables, locked, folded.touched, cancelled)
+        nodes = reach.nodes(tables, locked, folded.touched, cancelled)
         return Taken(
             now=time_text(now),
             waited=found.waited(now),
@@ -69,6 +69,16 @@ class EngineBatchTwin(EngineBatch):
     ) -> list[TaskRunRow]:
         """Open elements of a nested map."""
         return self._rows(expansion.open_elements(self._written(), task_run, first, count, tasks))
+
+    def tasks_and_parents(self, run: str, index_path: str, tasks: Sequence[str]) -> list[TaskRunRow]:
+        """Tasks of one scope with all their parents."""
+        return self._rows(reach.tasks_and_parents(self._tables, run, index_path, tasks))
+
+    def scope_at_rest(
+        self, run: str, scope: int | None, *, known: Sequence[int], spared: Sequence[str]
+    ) -> list[TaskRunRow]:
+        """All of a scope, if nothing in it goes on but what is known and what is spared; else none."""
+        return self._rows(reach.scope_at_rest(self._tables, run, scope, known, spared))
 
     def expand_result(
         self, task_run: int, *, run: str, task: str, index_path: str, fields: Sequence[str]

@@ -80,9 +80,19 @@ def _set_total(tables: Tables, task_run: int, total: int | None, kind: str, sour
 
 
 def _insert(tables: Tables, row: Mapping[str, Any], run: str, scope: int | None, index_path: str) -> TaskRun:
-    parents = tuple(row["parents"])
+    parents, children = tuple(row["parents"]), row.get("children")
     return tables.insert_task(
-        TaskRun(0, run, row["task"], index_path, scope, str(row["kind"]), parents, tables.clock())
+        TaskRun(
+            0,
+            run,
+            row["task"],
+            index_path,
+            scope,
+            str(row["kind"]),
+            parents,
+            tables.clock(),
+            children=None if children is None else tuple(children),
+        )
     )
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from freshet.domain.model import INDEX_BITS
 from freshet.storage.engine_rows import OutcomeRow, RunRow, TaskRunRow
 from freshet.testing.twins import checks
 from freshet.testing.twins.rows import INDEX_MASK, Report, Request, Run, TaskRun
@@ -87,19 +86,6 @@ def fold(tables: Tables, reports: Iterable[Report], locked: frozenset[str], now:
     return Folded(list(told.values()), announced, {row.task_run_id for row in gone if row.body})
 
 
-def nodes(tables: Tables, runs: Iterable[str], touched: Iterable[int], cancelled: Iterable[str]) -> list[TaskRun]:
-    """The TaskRuns of every scope touched and of those around it; of every open scope of a run to be cancelled."""
-    wanted: set[tuple[str, int | None]] = {(run, None) for run in runs}
-    for key in touched:
-        _add_around(tables, key, wanted)
-    for run in cancelled:
-        rows = (tables.task_runs[key] for key in tables.tasks_of.get(run, ()))
-        wanted |= {(row.run_id, row.scope) for row in rows if row.finished_at is None}
-    named = {run for run, _ in wanted}
-    rows = (tables.task_runs[key] for run in named for key in tables.tasks_of.get(run, ()))
-    return sorted(row for row in rows if (row.run_id, row.scope) in wanted)
-
-
 def run_row(run: Run) -> RunRow:
     """As the dispatcher reads it."""
     return RunRow(
@@ -160,13 +146,6 @@ def _task_row(task: TaskRun) -> TaskRunRow:
 def _first(rows: Iterable[Any], partitions: frozenset[int], limit: int, runs: frozenset[str] | None) -> list[Any]:
     ours = (row for row in rows if row.partition in partitions and (runs is None or row.run_id in runs))
     return list(islice(ours, limit))
-
-
-def _add_around(tables: Tables, key: int, wanted: set[tuple[str, int | None]]) -> None:
-    task = tables.task_runs.get(key)
-    while task is not None and (task.run_id, task.scope) not in wanted:
-        wanted.add((task.run_id, task.scope))
-        task = None if task.scope is None else tables.task_runs.get(task.scope >> INDEX_BITS)
 
 
 def _outcomes(tables: Tables, report: Report) -> Iterable[OutcomeRow]:

@@ -75,6 +75,7 @@ class TaskRun(NamedTuple):
     kind: str
     parents: tuple[str, ...]
     created_at: datetime
+    children: tuple[str, ...] | None = None
     state: str = "pending"
     total: int | None = None
     mark: int = 0

@@ -67,6 +67,7 @@ class Tables:
         self.locks: dict[LockKey, int] = {}  # advisory locks and the sessions that hold them
         self.run_locks: dict[str, int] = {}  # row locks on runs, by sessions
         self.in_transaction = False
+        self.narrow = 16  # of a scope with so many tasks, a batch loads all
         self.views: dict[int, tuple[TaskRun, TaskRunRow]] = {}  # rows as the dispatcher last read them
 
     def table(self, name: str) -> dict[Any, Any]:
