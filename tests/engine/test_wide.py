@@ -101,6 +101,22 @@ def test_a_late_report_does_not_end_a_wide_element_again(engine: Engine) -> None
     assert (outer["succeeded"], outer["total"]) == (2, 2)
 
 
+def test_what_is_asked_of_a_wide_run_that_has_failed_changes_nothing(engine: Engine) -> None:
+    engine.apply(document(**chain(WIDE)))
+    run = engine.start("w")
+
+    def behave(call: Call) -> Any:
+        raise FailureError("no")
+
+    engine.drive(behave)
+    before = engine.run_object(run)
+    engine.sql("insert into engine.request (partition, run_id, kind) select partition, id, 'cancel' from engine.run")
+    engine.fold()
+    assert before["state"] == "failed"
+    assert engine.run_object(run) == before
+    assert engine.sql("select * from engine.parked") == []
+
+
 def test_a_cancel_ends_a_wide_scope(engine: Engine) -> None:
     engine.apply(document(**chain(WIDE)) | {"finally": {"end": process()}})
     run = engine.start("w")

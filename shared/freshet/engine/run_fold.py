@@ -239,7 +239,7 @@ class RunFold:
             self._state = RunState.RUNNING
         started = self.run.state == RunState.PENDING and self._state is not RunState.PENDING
         changed = self._state != self.run.state
-        error = self._error() if self._state is RunState.FAILED else None
+        error = self._error() if changed and self._state is RunState.FAILED else None
         if started:
             self._facts.insert(0, run_fact(self.run, self.workflow, "running", now=self._now))
         if changed and is_final(self._state):

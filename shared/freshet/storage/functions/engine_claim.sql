@@ -105,7 +105,7 @@ $$;
 -- What the named tasks of one scope have come to: {last segment of the path: {"state", "kind", and either "value" or
 -- "results": {"kind": "items", "task_run", "total"} or {"kind": "rows", "source", "total"}}}.
 create or replace function engine.parents(in_run uuid, in_scope text, paths text[]) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -113,6 +113,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
+declare
+    found_parents jsonb;
+begin
     select coalesce(jsonb_object_agg(split_part(p.path, '.', -1), jsonb_build_object('state', t.state, 'kind', t.kind)
         || case
             when t.source_kind is not null and t.total is not null then jsonb_build_object('results', jsonb_build_object(
@@ -121,6 +124,7 @@ as $$
                 'kind', 'rows', 'source', w.id, 'total', w.row_count))
             else jsonb_build_object('value', w.result)
         end), '{}')
+    into found_parents
     from unnest(paths) p(path)
     cross join lateral (
         select * from engine.task_run where run_id = in_run and task = p.path and index_path = in_scope offset 0
@@ -128,7 +132,9 @@ as $$
     left join lateral (
         select id, result, row_count from engine.work_item
         where id = coalesce(t.copied_from, t.id) << 24 and t.source_kind is null offset 0
-    ) w on true
+    ) w on true;
+    return found_parents;
+end
 $$;
 
 -- The value of one element of a map: what the tasks inside its scope were opened for.

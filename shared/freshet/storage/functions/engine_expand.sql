@@ -13,9 +13,12 @@ $$;
 -- children}].
 create or replace function engine.open_scope(p_rows jsonb)
 returns jsonb
-language sql
+language plpgsql
 volatile
 as $$
+declare
+    v_opened jsonb;
+begin
     with opened as (
         insert into engine.task_run (run_id, scope, index_path, task, kind, parents, children)
         select run_id, scope, index_path, task, kind, engine.texts(parents), engine.texts(children)
@@ -24,7 +27,10 @@ as $$
         on conflict on constraint task_run_key do nothing
         returning *
     )
-    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]') from opened o
+    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]')
+    into v_opened from opened o;
+    return v_opened;
+end
 $$;
 
 -- The tasks of a rerun that do not run again: succeeded, their results where they are, no attempts.
@@ -137,9 +143,12 @@ $$;
 -- Elements first .. first+count-1 of a nested map: running items, each a scope with pending TaskRuns of its own.
 create or replace function engine.open_elements(p_task_run bigint, p_first int, p_count int, p_tasks jsonb)
 returns jsonb
-language sql
+language plpgsql
 volatile
 as $$
+declare
+    v_opened jsonb;
+begin
     with outer_task as (
         update engine.task_run set mark = p_first + p_count where id = p_task_run returning run_id, index_path
     ),
@@ -160,5 +169,8 @@ as $$
         order by e.id, t.place -- the same history makes the same ids, and the first element is the first in line
         returning *
     )
-    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]') from opened o
+    select coalesce(jsonb_agg(to_jsonb(o) - '{parents,children}'::text[] order by o.id), '[]')
+    into v_opened from opened o;
+    return v_opened;
+end
 $$;

@@ -4,34 +4,46 @@
 -- Whether a scope has at most sixteen tasks: then it is cheaper to load all than to ask which.
 create or replace function engine.is_narrow(p_run uuid, p_scope bigint)
 returns boolean
-language sql
+language plpgsql
 stable
 set plan_cache_mode = force_generic_plan
 set jit = off
 set enable_seqscan = off
 as $$
+declare
+    v_narrow boolean;
+begin
     select count(*) <= 16
+    into v_narrow
     from (
         select 1 from engine.task_run where run_id = p_run and scope = p_scope
         union all
         select 1 from engine.task_run where run_id = p_run and scope is null and p_scope is null
         limit 17
-    ) first_ones
+    ) first_ones;
+    return v_narrow;
+end
 $$;
 
 -- One TaskRun by its name.
 create or replace function engine.task_named(p_run uuid, p_task text, p_index_path text)
 returns engine.task_run
-language sql
+language plpgsql
 stable
 as $$
-    select * from engine.task_run where run_id = p_run and task = p_task and index_path = p_index_path
+declare
+    v_task engine.task_run;
+begin
+    select *
+    into v_task from engine.task_run where run_id = p_run and task = p_task and index_path = p_index_path;
+    return v_task;
+end
 $$;
 
 -- The nodes of every scope that was touched and of the scopes around it; of every open scope where a cancel was asked.
 create or replace function engine.nodes(p_runs uuid[], p_touched jsonb, p_cancel uuid[], p_whole boolean)
 returns jsonb
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
 set jit = off
@@ -39,6 +51,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
+declare
+    v_nodes jsonb;
+begin
     with recursive touched (id, run_id, index_path, scope, children) as (
         select t.id, t.run_id, t.index_path, t.scope, t.children
         from jsonb_array_elements_text(p_touched) as e (id)
@@ -100,14 +115,17 @@ as $$
         cross join lateral engine.task_named(c.run_id, p.task, c.index_path) q
     )
     select coalesce(jsonb_agg(to_jsonb(t) - '{parents,children}'::text[] order by t.id), '[]')
+    into v_nodes
     from wanted w
-    cross join lateral (select * from engine.task_run where id = w.id offset 0) t
+    cross join lateral (select * from engine.task_run where id = w.id offset 0) t;
+    return v_nodes;
+end
 $$;
 
 -- Tasks of one scope with all their parents.
 create or replace function engine.tasks_and_parents(p_run uuid, p_index_path text, p_tasks text[])
 returns jsonb
-language sql
+language plpgsql
 stable
 set plan_cache_mode = force_generic_plan
 set jit = off
@@ -115,6 +133,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
+declare
+    v_nodes jsonb;
+begin
     with task as materialized (
         select t.id, t.parents
         from unnest(p_tasks) as n (task) cross join lateral engine.task_named(p_run, n.task, p_index_path) t
@@ -128,8 +149,11 @@ as $$
         cross join lateral engine.task_named(p_run, p.task, p_index_path) q
     )
     select coalesce(jsonb_agg(to_jsonb(t) - '{parents,children}'::text[] order by t.id), '[]')
+    into v_nodes
     from wanted w
-    cross join lateral (select * from engine.task_run where id = w.id offset 0) t
+    cross join lateral (select * from engine.task_run where id = w.id offset 0) t;
+    return v_nodes;
+end
 $$;
 
 -- All of a scope, once nothing in it goes on but what is known and what is spared; null before.

@@ -61,16 +61,22 @@ $$;
 -- A plain task's result travels with its fact when it is small (8 KiB); it never enters Python.
 create or replace function engine.with_results(p_facts jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 as $$
+declare
+    v_facts jsonb;
+begin
     select jsonb_agg(
         case when fact ? 'result_of' then
             (fact - 'result_of') || jsonb_build_object('result', (
                 select w.result from engine.work_item w
                 where w.id = (fact ->> 'result_of')::bigint << 24 and pg_column_size(w.result) <= 8192))
         else fact end order by position)
-    from jsonb_array_elements(p_facts) with ordinality as f (fact, position)
+    into v_facts
+    from jsonb_array_elements(p_facts) with ordinality as f (fact, position);
+    return v_facts;
+end
 $$;
 
 create or replace function engine.put_items(p_items jsonb, p_now timestamptz)
@@ -154,7 +160,7 @@ $$;
 
 create or replace function engine.put_fresh(p_fresh jsonb, p_now timestamptz)
 returns jsonb
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
 set jit = off
@@ -162,6 +168,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
+declare
+    v_published jsonb;
+begin
     with fresh as materialized (
         select * from jsonb_to_recordset(p_fresh) as f (
             run_id uuid, task_run_id bigint, queue text, priority int, turn bigint, timeout_s double precision,
@@ -184,12 +193,15 @@ as $$
         returning id, queue, published_at
     )
     select coalesce(jsonb_agg(jsonb_build_array(id, queue) order by id) filter (where published_at is not null), '[]')
-    from bundle
+    into v_published
+    from bundle;
+    return v_published;
+end
 $$;
 
 create or replace function engine.put_again(p_again jsonb, p_now timestamptz)
 returns jsonb
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
 set jit = off
@@ -197,6 +209,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
+declare
+    v_published jsonb;
+begin
     with bundle as (
         insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, timeout_s, items, attempts,
             due_at, published_at)
@@ -210,7 +225,10 @@ as $$
         returning id, queue, published_at
     )
     select coalesce(jsonb_agg(jsonb_build_array(id, queue) order by id) filter (where published_at is not null), '[]')
-    from bundle
+    into v_published
+    from bundle;
+    return v_published;
+end
 $$;
 
 -- Returns the partitions of the held runs that may start now (overlap: queue): the oldest one of a workflow whose last

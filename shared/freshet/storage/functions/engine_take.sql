@@ -114,7 +114,7 @@ $$;
 -- Deletes reports, moves what succeeded, counts what came back. Anything but a success goes to the core.
 create or replace function engine.fold(p_reports bigint[], p_runs uuid[], p_now timestamptz)
 returns jsonb
-language sql
+language plpgsql
 volatile
 set plan_cache_mode = force_generic_plan
 set jit = off
@@ -122,6 +122,9 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
+declare
+    v_folded jsonb;
+begin
     with gone as (
         delete from engine.report where id = any (p_reports) and run_id = any (p_runs)
         returning id, run_id, task_run_id, bundle_id, worker, claimed_at, body
@@ -185,4 +188,7 @@ as $$
             ) w
         )
     )
+    into v_folded;
+    return v_folded;
+end
 $$;

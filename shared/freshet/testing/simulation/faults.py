@@ -20,6 +20,8 @@ from freshet.testing.simulation.world import Killed, Process, Server
 #: Points within a batch that holds its rows: nobody else may go on there, so nobody can be stopped there.
 HELD = frozenset({"fold.taken", "fold.decided"})
 NEVER = 1 << 60
+#: Points around a job service.
+JOB_POINTS = ("job.named", "job.named", "job.submitted", "watch.judged", "watch.ended")
 #: Verbs whose lost answers somebody has to make up for.
 VERBS = (
     *("finish", "finish", "session.finish", "claim", "watch", "store_job_name", "finish_job", "submit", "progress"),
@@ -41,14 +43,18 @@ class Storm:
     verb: str = ""  # one whose answers get lost often
 
     @classmethod
-    def draw(cls, random: Random) -> Storm:
-        """One seed's."""
+    def draw(cls, random: Random, *, jobs: bool) -> Storm:
+        """One seed's. `jobs`: there are job services, and a fault at their own points is worth more than elsewhere."""
         calm = random.random() < 0.2
+        points = (*POINTS, *(JOB_POINTS * 6 if jobs else ()))
+        aim = (random.choice(points), random.choice((1, 1, 2, 3, 5))) if random.random() < 0.4 else None
+        hangs = aim is not None and random.random() < 0.5
         return cls(
-            seconds=random.choice((6.0, 12.0, 20.0)),
+            # Who stands still is to find another one's work done when it goes on.
+            seconds=40.0 if hangs else random.choice((6.0, 12.0, 20.0)),
             strike_every=0.0 if calm else random.choice((0.0, 30.0, 100.0, 300.0)),
-            aim=(random.choice(tuple(POINTS)), random.choice((1, 1, 2, 3, 5))) if random.random() < 0.4 else None,
-            hangs=random.random() < 0.3,
+            aim=aim,
+            hangs=hangs,
             events=0 if calm else random.choice((0, 1, 2, 4, 8)),
             verb=random.choice(VERBS) if random.random() < 0.3 else "",
         )

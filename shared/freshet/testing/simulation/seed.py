@@ -78,7 +78,7 @@ class History:
         )
         # Small scopes are seen in part in every second seed, as only wide ones are in Postgres.
         self.installation.tables.narrow = random.choice((0, 16))
-        self.weather = Weather(installation=self.installation, storm=Storm.draw(random))
+        self.weather = Weather(installation=self.installation, storm=Storm.draw(random, jobs=bool(workload.jobs)))
         self.clients: list[Client] = []
         if traced:
             world.tracing = self._note
