@@ -35,7 +35,7 @@ CANCEL_GRACE = 2.0
 #: Outcomes of short items come in crowds: having heard one, wait so many seconds for more.
 CROWD = 0.001
 #: Seconds between two wake-ups of the dispatcher by one bundle that goes on.
-WAKE_EVERY = 0.02
+WAKE_EVERY = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
