@@ -352,7 +352,7 @@ class Installation:
             installation=store.installation,
             clock=self.clock,
             poll=2.0,
-            keep=600.0,
+            keep=100.0,  # longer than a storm, so that whoever stood still in it comes in time
             result_limit=1 << 20,
             log_limit=1 << 20,
             spawn=process.spawn,
