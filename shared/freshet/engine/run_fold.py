@@ -1,8 +1,8 @@
 """One run's part of a batch: from requests and outcomes to a decision.
 
 Purpose: load the touched scopes, apply outcomes, settle from the inside out until nothing changes, open what may be
-opened. Guarantees: the cost follows the scopes touched and the windows opened, never the width of a map; settling
-is the core's, this module only feeds it. Never: a commit; it runs inside the batch's transaction.
+opened. Guarantees: the cost follows the tasks touched and the windows opened, never the width of a map or of a scope;
+settling is the core's, this module only feeds it. Never: a commit; it runs inside the batch's transaction.
 """
 
 from __future__ import annotations
