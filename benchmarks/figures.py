@@ -1,7 +1,7 @@
 """Figures: what was measured, as JSON on disk, one file for each workload and engine.
 
-Guarantees: a file is written whole or not at all, so an interrupted run is gone on with; a figure holds what it takes to
-judge it (count, seconds, CPU, steal, what was checked). Never: a figure that was not measured.
+Guarantees: a file is written whole or not at all, so an interrupted run is gone on with; a figure holds what it takes
+to judge it (count, seconds, CPU, steal, what was checked). Never: a figure that was not measured.
 """
 
 from __future__ import annotations

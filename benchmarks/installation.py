@@ -1,7 +1,7 @@
 """Freshet as an engine of the harness: `freshet up` on servers that the harness started.
 
-Guarantees: every service runs as it does for a user; a run's end is seen in its own row, looked at each time a hundredth
-of the time so far has passed (5 to 100 ms). Never: a setting that a user could not make.
+Guarantees: every service runs as it does for a user; a run's end is seen in its own row, looked at each time a
+hundredth of the time so far has passed (5 to 100 ms). Never: a setting that a user could not make.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,10 @@ class Installation:
             self.client.post(f"/api/v1/runs/{run}/cancel")
         self.await_ends(runs)
 
+    def runs_of(self, handle: str) -> list[str]:
+        """The runs that were asked for and not yet awaited."""
+        return self._asked[handle][1]
+
     def await_ends(self, runs: list[str]) -> dict[str, int]:
         """How many runs ended in which state."""
         unfinished = "select count(*) from engine.run where id = any(%s::uuid[]) and finished_at is null"
@@ -146,7 +151,9 @@ class Installation:
             if passed > PATIENCE:
                 raise TimeoutError("It did not come within an hour.")
             if self._up.poll() is not None:
-                raise ChildProcessError(f"`freshet up` ended: {(self.servers.directory / 'up.log').read_text()[-2000:]}")
+                raise ChildProcessError(
+                    f"`freshet up` ended: {(self.servers.directory / 'up.log').read_text()[-2000:]}"
+                )
             time.sleep(min(0.1, max(0.005, passed / 100)))
 
     def value(self, query: str, *arguments: object) -> Any:
@@ -210,7 +217,8 @@ class Installation:
         """From the first creation to the last end, by the engine's own records."""
         return float(
             self.value(
-                "select extract(epoch from max(finished_at) - min(created_at)) from engine.run where id = any(%s::uuid[])",
+                "select extract(epoch from max(finished_at) - min(created_at)) from engine.run"
+                " where id = any(%s::uuid[])",
                 runs,
             )
         )
@@ -250,7 +258,7 @@ def _chain_answer(kind: str, values: list[int]) -> Json:
     """The hops of marks; the number that all tasks of a fibo chain answered."""
     if kind == "fibo":
         return {"value": values[0] if len(set(values)) == 1 else values}
-    return {"hops_ms": [(later - earlier) / 1e6 for earlier, later in zip(values, values[1:], strict=False)]}
+    return {"hops_ms": [(later - earlier) / 1e6 for earlier, later in pairwise(values)]}
 
 
 @contextmanager

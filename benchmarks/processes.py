@@ -1,14 +1,14 @@
 """What processes cost: CPU seconds and memory by role, read from /proc, and what the host took away.
 
-Guarantees: a process belongs to the nearest of its ancestors that has a role, so nothing is counted twice; children that
-ended and were waited for are counted with whoever waited. Never: a process is signalled or traced. Linux only.
+Guarantees: a process belongs to the nearest of its ancestors that has a role, so nothing is counted twice; children
+that ended and were waited for are counted with whoever waited. Never: a process is signalled or traced. Linux only.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,7 @@ def usage_of(stat: str) -> Usage:
     """The figures of one /proc/PID/stat; a program's name may hold spaces and parentheses."""
     fields = stat.rpartition(")")[2].split()
     user, system, waited_user, waited_system = map(int, fields[11:15])
-    return Usage(
-        parent=int(fields[1]), own_s=(user + system) / TICKS, waited_s=(waited_user + waited_system) / TICKS
-    )
+    return Usage(parent=int(fields[1]), own_s=(user + system) / TICKS, waited_s=(waited_user + waited_system) / TICKS)
 
 
 def processes() -> dict[int, Usage]:
@@ -77,7 +75,7 @@ def role_of(pid: int, table: Mapping[int, Usage], roots: Mapping[int, str]) -> s
 def cpu_by_role(roles: Roles, table: Mapping[int, Usage]) -> dict[str, float]:
     """CPU seconds by role; what a worker waited for is its child's."""
     roots = roots_of(roles)
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for pid, usage in table.items():
         role = role_of(pid, table, roots)
         if role is not None:

@@ -1,7 +1,7 @@
 """A fresh Postgres and a fresh Redis for each engine, with the same durable settings for all.
 
-Guarantees: fsync and synchronous_commit are on, Redis appends each second; nothing outlives the context. Never: a server
-that was there before.
+Guarantees: fsync and synchronous_commit are on, Redis appends each second; nothing outlives the context. Never: a
+server that was there before.
 """
 
 from __future__ import annotations
@@ -71,6 +71,4 @@ def fresh_servers() -> Iterator[Servers]:
         directory.chmod(0o755)
         with start_servers(directory / "servers") as found:
             roles = {"postgres": [found.postgres.pid], "redis": [found.redis.pid], "harness": [os.getpid()]}
-            yield Servers(
-                directory=directory, database_url=found.database_url, redis_url=found.redis_url, roles=roles
-            )
+            yield Servers(directory=directory, database_url=found.database_url, redis_url=found.redis_url, roles=roles)
