@@ -1,8 +1,8 @@
 """Celery: warm workers over the Redis socket, results in Redis.
 
-Settings: as its guide to optimising says for short tasks, a high prefetch multiplier, no gossip, mingle or heartbeat; the
-pool with one process for each worker and no hand-over (`solo`); results ignored where nobody reads them. A chain is
-`chain`, a fan is a `chord` that the first task puts in its own place. Never: eager tasks.
+Settings: as its guide to optimising says for short tasks, a high prefetch multiplier, no gossip, mingle or heartbeat;
+the pool with one process for each worker and no hand-over (`solo`); results ignored where nobody reads them. A chain
+is `chain`, a fan is a `chord` that the first task puts in its own place. Never: eager tasks.
 """
 
 from __future__ import annotations

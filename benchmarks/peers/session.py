@@ -7,6 +7,7 @@ exception is an answer with `problem`. Never: a figure made here but the moments
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 Json = dict[str, Any]
+PR_SET_PDEATHSIG = 1
+STARTED: list[subprocess.Popen[bytes]] = []  # all programs, to be ended with this one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,27 +76,33 @@ def serve(make: Callable[[Place], Adapter]) -> None:
     """Answer the harness until it hangs up."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    adapter = make(Place(**json.loads(sys.argv[1])))
+    adapter: Adapter | None = None
     try:
+        adapter = make(Place(**json.loads(sys.argv[1])))
         _say(answers, {"kinds": sorted(adapter.kinds), "settings": adapter.settings})
         asked: dict[str, tuple[str, Any]] = {}
         for line in sys.stdin:
             _say(answers, _answer(adapter, json.loads(line), asked))
     finally:
-        adapter.close()
+        if adapter is not None:
+            adapter.close()
+        end(STARTED)
 
 
 def processes(commands: Iterable[Sequence[str]], place: Place, **environment: str) -> list[subprocess.Popen[bytes]]:
-    """Start programs of this environment, their output to stderr; they end with us."""
-    return [
-        subprocess.Popen(command, stdout=sys.stderr, cwd=place.directory, env={**os.environ, **environment})
+    """Start programs of this environment, their output to stderr; they end with us, also when we are killed."""
+    env = {**os.environ, **environment}
+    started = [
+        subprocess.Popen(command, stdout=sys.stderr, cwd=place.directory, env=env, preexec_fn=_die_with_parent)  # noqa: PLW1509  (this process has one thread)
         for command in commands
     ]
+    STARTED.extend(started)
+    return started
 
 
 def end(programs: Iterable[subprocess.Popen[bytes]], patience: float = 10.0) -> None:
     """Ask, then insist."""
-    ending = list(programs)
+    ending = [program for program in programs if program.poll() is None]
     for program in ending:
         program.send_signal(signal.SIGTERM)
     for program in ending:
@@ -135,6 +144,10 @@ def blob(item: int, size: int) -> str:
 def fibo(number: int) -> int:
     """The naive recursion of the public suite."""
     return number if number < 2 else fibo(number - 1) + fibo(number - 2)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(adapter: Adapter, request: Json, asked: dict[str, tuple[str, Any]]) -> Json:
