@@ -7,15 +7,13 @@ miss.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.figures import Figure, Json, Record
+from benchmarks.figures import Json, Record
+from benchmarks.report import details
 from benchmarks.report.budgets import Judged
 from benchmarks.report.comparison import Compared, middle
-
-Row = Sequence[object]
-SHOWN = frozenset({"hop_ms", "request_ms"})  # details that have columns
-USUAL = frozenset({"runs", "lag_s", "engine_s", "distinct", "bytes", "axis", "at", "joined"})  # and that need none
+from benchmarks.report.layout import Row, number, table
 
 
 def document(
@@ -41,22 +39,9 @@ def document(
     return "\n\n".join(parts) + "\n"
 
 
-def table(head: Row, rows: Iterable[Row]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
-
-
 def verdict(met: bool | None) -> str:  # noqa: FBT001  (a word for it)
     """Met, missed, or nothing."""
     return {True: "met", False: "**missed**", None: ""}[met]
-
-
-def number(value: float) -> str:
-    """Three digits that count, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _machine(machine: Json) -> Iterator[str]:
@@ -88,7 +73,7 @@ def _workloads(records: Sequence[Record]) -> Iterator[str]:
         mine = [record for record in records if record.workload == workload]
         head = ("engine", "case", "per s", "ms each", "p50 ms", "p99 ms", "CPU µs each", "by process", "steal", "times")
         yield table(head, [row for record in mine for row in _rows(record)])
-        yield from _notes(mine)
+        yield from details.notes(mine)
 
 
 def _rows(record: Record) -> Iterator[Row]:
@@ -106,22 +91,6 @@ def _rows(record: Record) -> Iterator[Row]:
 
 def _by_role(micros: Mapping[str, float]) -> str:
     return ", ".join(f"{role} {number(value)}" for role, value in micros.items() if value >= 0.5)
-
-
-def _notes(records: Sequence[Record]) -> Iterator[str]:
-    """Problems, and details that no column shows."""
-    for record in records:
-        for figure in record.figures:
-            if figure.problem is not None:
-                yield f"- {record.engine}, {figure.case or record.workload}: {figure.problem}"
-        for case, figure in middle(record.figures).items():
-            if shown := _details(figure):
-                yield f"<details><summary>{record.engine}, {case}</summary>\n\n```json\n{shown}\n```\n\n</details>"
-
-
-def _details(figure: Figure) -> str:
-    shown = {name: value for name, value in figure.details.items() if name not in SHOWN}
-    return json.dumps(shown, indent=1, default=str) if set(shown) - USUAL else ""
 
 
 def _settings(records: Sequence[Record]) -> Iterator[str]:

@@ -34,7 +34,7 @@ def _endure(engine: Engine, scale: Scale) -> Figure:
     return Figure(
         workload="endurance",
         engine=engine.name,
-        case=f"{scale.endurance_s / 60:g} minutes",
+        case=f"{scale.endurance_s / 60:.3g} minutes",
         unit="hops",
         count=sum(each["hops"] for each in parts),
         wall_s=after.at - before.at,
