@@ -21,6 +21,7 @@ from benchmarks.processes import Roles
 from benchmarks.servers import Servers, fresh_servers
 
 ROOT = Path(__file__).parents[1]
+NEED_CONTRIB = frozenset({"prefect"})  # pg_trgm
 
 
 class Peer:
@@ -111,7 +112,7 @@ def peer(name: str, cache: Path, logs: Path, *, workers: int = 2) -> Iterator[Pe
     """A peer on fresh servers, warm."""
     logs.mkdir(parents=True, exist_ok=True)
     python = environment(name, cache)
-    with fresh_servers() as servers:
+    with fresh_servers(packaged=name in NEED_CONTRIB) as servers:
         found = Peer(name, python, servers, workers=workers, log=logs / f"{name}.log")
         try:
             yield found

@@ -18,6 +18,7 @@ import psycopg
 import redis
 from psycopg.rows import dict_row
 
+from benchmarks.contrib_postgres import start_packaged
 from benchmarks.figures import Json
 from benchmarks.processes import Roles
 from freshet.runtime.embedded.servers import start_servers
@@ -64,11 +65,15 @@ class Servers:
 
 
 @contextmanager
-def fresh_servers() -> Iterator[Servers]:
-    """New servers in a directory that is gone afterwards; enter it in the main thread."""
+def fresh_servers(*, packaged: bool = False) -> Iterator[Servers]:
+    """New servers in a directory that is gone afterwards; enter it in the main thread.
+
+    `packaged`: the Postgres of this machine's packages, which has the contrib modules.
+    """
+    start = start_packaged if packaged else start_servers
     with tempfile.TemporaryDirectory(prefix="freshet-benchmark-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)
-        with start_servers(directory / "servers") as found:
+        with start(directory / "servers") as found:
             roles = {"postgres": [found.postgres.pid], "redis": [found.redis.pid], "harness": [os.getpid()]}
             yield Servers(directory=directory, database_url=found.database_url, redis_url=found.redis_url, roles=roles)
