@@ -1,6 +1,7 @@
 """The Postgres of this machine's packages, for a peer that needs an extension which the embedded one does not bring.
 
-Guarantees: started with the options of the embedded one, so as durable; its version is in the report. Never: for Freshet.
+Guarantees: started with the options of the embedded one, so as durable; its version is in the report. Never: for
+Freshet.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def start_packaged(directory: Path) -> Iterator[EmbeddedServers]:
     """As `start_servers`, with the packaged Postgres."""
     directory.mkdir(parents=True)
     redis, postgres = ValkeyServer(directory), PackagedPostgres(directory)
+    programs: tuple[Program, ...] = (redis, postgres)
     with ExitStack() as stack:
         stack.callback(places.remove_sockets, directory)
-        started = [_start(program, directory, stack) for program in (redis, postgres)]
-        for program, child in zip((redis, postgres), started, strict=True):
+        started = [_start(program, directory, stack) for program in programs]
+        for program, child in zip(programs, started, strict=True):
             await_ready(program, child)
         yield EmbeddedServers(database_url=postgres.url, redis_url=redis.url, redis=started[0], postgres=started[1])
 

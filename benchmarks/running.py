@@ -19,7 +19,7 @@ from benchmarks.engine import Engine, measure, repeat
 from benchmarks.figures import Figure, Record, Results, write_json
 from benchmarks.installation import freshet
 from benchmarks.peer import peer
-from benchmarks.scale import Scale
+from benchmarks.scale import SLOW, Scale
 from benchmarks.workloads import contention, endurance, growth, history, memory
 from benchmarks.workloads.cases import CASES
 
@@ -108,7 +108,7 @@ def _measured(scale: Scale, engine: Engine, workload: str, cases: Any) -> Iterat
                 say(line(first))
                 yield first
                 continue
-        times = scale.chains if case.kind == "hop" else 1
+        times = scale.chains if case.kind == "hop" and engine.name not in SLOW else 1
         for figure in repeat(engine, workload, case, scale.repeats, times=times):
             say(line(figure))
             yield figure

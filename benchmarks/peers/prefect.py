@@ -1,8 +1,8 @@
 """Prefect: flows whose tasks run in a pool of threads, against a server of their own on the Postgres socket.
 
-Settings: ThreadPoolTaskRunner with a thread for each worker, its default runner and the fastest here; logs not sent to
-the server, events in the server's memory, results in memory; analytics and the pages off. A task is a call in the flow's
-process, which is this one; its states go to the server over HTTP. Never: Prefect Cloud.
+Settings: ThreadPoolTaskRunner with a thread for each worker, its default runner and the fastest here; logs not sent
+to the server, events in the server's memory, results in memory; analytics and the pages off. A task is a call in the
+flow's process, which is this one; its states go to the server over HTTP. Never: Prefect Cloud.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def tasks() -> dict[str, Any]:
 
     functions = (echo, insert, make_blob, start_with, mark, work_fibo)
     made: dict[str, Any] = {function.__name__: task(function, name=function.__name__) for function in functions}
-    return {**made, "tally": task(lambda results: tally(results), name="tally")}
+    return {**made, "tally": task(tally, name="tally")}
 
 
 def fan(count: int, work: str, *arguments: Any) -> Json:
