@@ -29,6 +29,7 @@ class Scale:
     blocked: tuple[int, int]  # runs, tasks behind the gate of each
     contended: int  # measurements beside a mass or a neighbour
     noisy: tuple[int, int]  # items of the big one, of the small one
+    head_start_s: float  # of the big one, on Freshet
     history: Sizes  # finished items stored
     endurance_s: float  # of hops back to back
     growth_items: Sizes
@@ -53,6 +54,7 @@ FULL = Scale(
     blocked=(50, 100),
     contended=20,
     noisy=(100_000, 10),
+    head_start_s=1.0,
     history=(10_000_000,),
     endurance_s=1_800.0,
     growth_items=(100, 1_000, 10_000, 100_000),
@@ -75,6 +77,7 @@ QUICK = replace(
     blocked=(5, 100),
     contended=5,
     noisy=(10_000, 10),
+    head_start_s=0.2,
     history=(100_000,),
     endurance_s=30.0,
     growth_items=(100, 1_000, 10_000),
@@ -97,6 +100,7 @@ TINY = replace(
     blocked=(2, 10),
     contended=2,
     noisy=(1_000, 10),
+    head_start_s=0.02,
     history=(2_000,),
     endurance_s=5.0,
     growth_items=(100, 300),

@@ -16,6 +16,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+COLUMNS = 3
+
 
 def main(directory: Path) -> None:
     """Every plot; their names are printed."""
@@ -27,9 +29,14 @@ def main(directory: Path) -> None:
 def draw(plot: dict[str, Any], directory: Path) -> None:
     """One file of each kind, with one panel beside the other."""
     panels = plot["panels"]
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.2), squeeze=False, layout="constrained")
-    for axis, panel in zip(axes[0], panels, strict=True):
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (5.4 * columns, 4.2 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis, panel in zip(axes.flat, panels, strict=False):
         _panel(axis, panel)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
     figure.suptitle(plot["title"])
     for kind in ("png", "svg"):
         figure.savefig(directory / f"{plot['name']}.{kind}", dpi=120)
@@ -41,12 +48,15 @@ def _panel(axis: Any, panel: dict[str, Any]) -> None:
         axis.plot(line["x"], line["y"], marker="o", markersize=4, label=line["label"])
     _bars(axis, panel["bars"])
     axis.set(xlabel=panel["x"], ylabel=panel["y"], title=panel["title"])
-    axis.set_xscale(panel["x_scale"], **({"linthresh": 100} if panel["x_scale"] == "symlog" else {}))
+    if panel["x_scale"] != "linear":  # setting it would take the names from bars
+        axis.set_xscale(panel["x_scale"], **({"linthresh": 100} if panel["x_scale"] == "symlog" else {}))
     axis.set_yscale(panel["y_scale"])
     if panel["y_scale"] == "linear":
         axis.set_ylim(bottom=0)
     axis.grid(visible=True, alpha=0.3)
-    if panel["lines"] or panel["bars"]:
+    if panel["bars"]:
+        axis.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    elif panel["lines"]:
         axis.legend(fontsize="small")
 
 

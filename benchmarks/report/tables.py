@@ -77,7 +77,8 @@ def _workloads(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _rows(record: Record) -> Iterator[Row]:
-    for case, figure in middle(record.figures).items():
+    timed = {case: figure for case, figure in middle(record.figures).items() if figure.unit != "looks"}
+    for case, figure in timed.items():
         times = [each.rate for each in record.figures if each.case == case and each.problem is None]
         seen = f"{len(times)} ({number(min(times))}–{number(max(times))} /s)"
         spread = figure.details.get("hop_ms") or figure.details.get("request_ms") or {}

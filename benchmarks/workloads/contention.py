@@ -18,6 +18,9 @@ from benchmarks.workloads.cases import fan_case, hop_case
 ALONE = "alone"
 BLOCKED = "blocked-mass"
 NOISY = "noisy-neighbour"
+PEERS_HEAD_START_S = (
+    3.0  # until the first task of a wide map has queued its items; the peers' take half a minute or more
+)
 
 
 def blocked_mass(scale: Scale, engine: Engine) -> Iterator[Figure]:
@@ -38,6 +41,7 @@ def noisy_neighbour(scale: Scale, engine: Engine) -> Iterator[Figure]:
     case = fan_case(small, kind="small")
     yield measure(engine, NOISY, replace(case, label=ALONE), times=scale.contended)
     neighbour = engine.start("fan", {"n": wide})
+    time.sleep(scale.head_start_s if engine.name == "freshet" else PEERS_HEAD_START_S)
     beside = replace(case, label=f"beside {wide:,}")
     figure = measure(engine, NOISY, beside, times=scale.contended, settle=False)
     began = time.monotonic()
