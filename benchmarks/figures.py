@@ -16,6 +16,7 @@ import orjson
 
 Json = dict[str, Any]
 RESULTS = "results"
+NOT_MEASURED = "not-measured"  # the directory of what engines that do not start say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

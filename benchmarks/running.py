@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.engine import Engine, measure, repeat
-from benchmarks.figures import Figure, Record, Results, write_json
+from benchmarks.figures import NOT_MEASURED, Figure, Record, Results, write_json
 from benchmarks.installation import freshet
 from benchmarks.peer import peer
 from benchmarks.scale import SLOW, Scale
@@ -78,7 +78,7 @@ def engine_of(plan: Plan, name: str) -> AbstractContextManager[Engine]:
 
 
 def _run_shared(plan: Plan, name: str, missing: Sequence[str], results: Results) -> None:
-    """All that is missing of one engine; if it does not start, each of its records says so."""
+    """All that is missing of one engine; if it does not start, the report says so, and the next run tries again."""
     say(f"{name} starts …")
     try:
         with engine_of(plan, name) as engine:
@@ -88,6 +88,9 @@ def _run_shared(plan: Plan, name: str, missing: Sequence[str], results: Results)
                     results.write(_guarded(workload, name, asked, engine.settings))
     except (OSError, RuntimeError, SystemExit) as error:
         say(f"{name} can't be measured: {error}")
+        write_json(plan.out / NOT_MEASURED / f"{name}.json", {"engine": name, "problem": str(error)})
+    else:
+        (plan.out / NOT_MEASURED / f"{name}.json").unlink(missing_ok=True)
 
 
 def _figures(scale: Scale, engine: Engine, workload: str) -> Callable[[], Iterator[Figure]] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.environments import PLOTS, environment
-from benchmarks.figures import Json, Results, write_json
+from benchmarks.figures import NOT_MEASURED, Json, Results, write_json
 from benchmarks.report import budgets, comparison, series, tables
 
 DRAWING = Path(__file__).with_name("drawing.py")
@@ -35,7 +35,8 @@ def write(directory: Path, cache: Path) -> str:
     )
     write_json(directory / "plots" / "plots.json", plots)
     drawn = draw(directory / "plots", cache) if plots else []
-    text = tables.document(machine, records, compared, judged, drawn)
+    failures = [orjson.loads(path.read_bytes()) for path in sorted((directory / NOT_MEASURED).glob("*.json"))]
+    text = tables.document(machine, records, compared, judged, drawn, failures)
     (directory / "report.md").write_text(text, "utf-8")
     return text
 

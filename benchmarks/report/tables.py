@@ -22,6 +22,7 @@ def document(
     compared: Sequence[Compared],
     judged: Sequence[Judged],
     plots: Sequence[str],
+    failures: Sequence[Json] = (),
 ) -> str:
     """All of it."""
     parts = [
@@ -29,6 +30,7 @@ def document(
         *_machine(machine),
         "## Beside the peers",
         _compared_table(compared),
+        *(f"- {each['engine']} could not be measured: {str(each['problem'])[-300:]}" for each in failures),
         "## Budgets",
         table(("what", "budget", "measured", ""), [(j.what, j.budget, j.measured, verdict(j.met)) for j in judged]),
         *(f"![{name}](plots/{name}.png)" for name in plots),
