@@ -54,6 +54,8 @@ class Plan:
 def run(plan: Plan) -> None:
     """Measure what is missing."""
     results = Results(plan.out)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    (plan.out / ".gitignore").write_text("*\n")  # it may stand in a repository
     write_json(plan.out / "machine.json", {**machine.describe(), "scale": plan.scale.name, "workers": plan.workers})
     for name in ("freshet", *plan.peers):
         missing = [each for each in SHARED if each in plan.workloads and not results.has(each, name)]

@@ -36,7 +36,9 @@ def write(directory: Path, cache: Path) -> str:
     write_json(directory / "plots" / "plots.json", plots)
     drawn = draw(directory / "plots", cache) if plots else []
     failures = [orjson.loads(path.read_bytes()) for path in sorted((directory / NOT_MEASURED).glob("*.json"))]
-    text = tables.document(machine, records, compared, judged, drawn, failures)
+    text = tables.document(
+        machine=machine, records=records, compared=compared, judged=judged, plots=drawn, failures=failures
+    )
     (directory / "report.md").write_text(text, "utf-8")
     return text
 

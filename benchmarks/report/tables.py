@@ -17,6 +17,7 @@ from benchmarks.report.layout import Row, number, table
 
 
 def document(
+    *,
     machine: Json,
     records: Sequence[Record],
     compared: Sequence[Compared],

@@ -148,7 +148,9 @@ def test_the_harness_itself_is_charged_to_nobody() -> None:
 
 def test_a_report_quotes_problems_and_plots_none() -> None:
     record = Record(workload="fan", engine="rq", settings={}, figures=[replace(FIGURE, engine="rq", problem="lost it")])
-    assert "- rq, N = 10,000: lost it" in tables.document({}, [record], [], [], [])
+    assert "- rq, N = 10,000: lost it" in tables.document(
+        machine={}, records=[record], compared=[], judged=[], plots=[]
+    )
     assert series.plots([record]) == []
 
 
