@@ -171,6 +171,20 @@ MUTANTS = (
         ("tests/worker/test_job_service.py::test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back",),
     ),
     bug(
+        "bus: a queue that does not run dry starves those after it",
+        "shared/freshet/bus/worker.py",
+        "return keys[place:] + keys[:place]",
+        "return keys",
+        ("tests/twins/test_pipes.py::test_a_queue_that_does_not_run_dry_starves_no_other",),
+    ),
+    bug(
+        "bus: the hash of a served message stays",
+        "shared/freshet/bus/worker.py",
+        "pipe.unlink(self._served)",
+        "pipe.exists(self._served)",
+        ("tests/twins/test_pipes.py::test_a_served_message_leaves_nothing_behind",),
+    ),
+    bug(
         "engine: a judge that has just begun judges at once",
         f"{ENGINE}/witness.py",
         "self._not_before = self.clock() + self.patience.grace\n\n",

@@ -26,6 +26,7 @@ class Pipes(Protocol):
     def trim(self, newest: int) -> None: ...
     def pending(self) -> int: ...
     def push_foreign(self, queue: str, text: str) -> None: ...
+    def leftovers(self) -> list[str]: ...  # RQ's hashes of messages
     def close(self) -> None: ...
 
 
@@ -62,6 +63,9 @@ class TwinPipes:
 
     def push_foreign(self, queue: str, text: str) -> None:
         self.server.push(queue_key(queue), text)
+
+    def leftovers(self) -> list[str]:
+        return []  # the twin's messages have no hash
 
     def close(self) -> None:
         pass
@@ -115,6 +119,9 @@ class RealPipes:
 
     def push_foreign(self, queue: str, text: str) -> None:
         self.client.rpush(queue_key(queue), text)
+
+    def leftovers(self) -> list[str]:
+        return [key.decode() for key in self.client.scan_iter(match="rq:job:*")]
 
     def close(self) -> None:
         for each in self.opened:

@@ -75,6 +75,21 @@ def test_messages_come_out_in_the_order_they_went_in(bus: Bus, hear: Callable[..
     assert bus.publish([]) == {}
 
 
+def test_a_queue_that_does_not_run_dry_starves_no_other(bus: Bus, hear: Callable[..., QueueWorker]) -> None:
+    bus.publish([*(message(number, "wide") for number in range(1, 5)), message(9, "late"), message(8, "other")])
+    worker = hear("wide", "other", "late")
+    assert [worker.pop(seconds=SOON) for _ in range(7)] == [1, 8, 9, 2, 3, 4, None]
+
+
+def test_a_served_message_leaves_nothing_behind(pipes: Pipes, bus: Bus, hear: Callable[..., QueueWorker]) -> None:
+    bus.publish([message(1), message(2)])
+    worker = hear("q")
+    for _ in range(3):
+        worker.pop(seconds=SOON)
+    assert bus.depths(["q"]) == {"q": 0}
+    assert pipes.leftovers() == []
+
+
 def test_a_bundle_published_twice_is_there_twice(bus: Bus, hear: Callable[..., QueueWorker]) -> None:
     bus.publish([message(1)])
     assert bus.publish([message(1)]) == {"q": 2}

@@ -85,6 +85,7 @@ class QueueWorker(SimpleWorker):
             answer = self._forget_and_pop(max(0.01, min(seconds, LONGEST_BLOCK)))
         if answer is None:
             return None
+        self._keys = turned(self._keys, answer[0].decode())
         bundle = bundle_of(answer[1].decode(errors="replace"))
         self._served = None if bundle is None else job_key(bundle)
         return bundle
@@ -107,3 +108,13 @@ class QueueWorker(SimpleWorker):
             self._stop(int(payload["bundle"]))
         else:
             super().handle_payload(message)
+
+
+def turned(keys: list[str], served: str) -> list[str]:
+    """The keys in the order in which the next pop looks at them: the one that was served goes last.
+
+    BLPOP takes from the first key that holds something. In a fixed order, a queue that does not run dry would starve
+    all that come after it: the end of a small map waited for all of a wide one.
+    """
+    place = keys.index(served) + 1
+    return keys[place:] + keys[:place]

@@ -14,7 +14,7 @@ from freshet.bus import Bus, Fact, FactReader, Heartbeat, Message, QueueWorker
 from freshet.bus.bus import EPOCH, FACTS, FACTS_KEPT, HEARTBEAT, JOB_PREFIX, MEMBER, STOP, WAKE, bundle_of
 from freshet.bus.connection import LONGEST_BLOCK
 from freshet.bus.facts import ABANDONED_MS
-from freshet.bus.worker import REGISTRATION_TTL
+from freshet.bus.worker import REGISTRATION_TTL, turned
 from freshet.testing.twins.passage import Passage, open_passage
 from freshet.testing.twins.redis import Entry, RedisTwin, command, lengths, queue_key, stream_id, stream_text
 
@@ -259,7 +259,10 @@ class QueueWorkerTwin(QueueWorker):
     def pop(self, *, seconds: float = LONGEST_BLOCK) -> int | None:
         """The bundle that the next message names, blocking up to `seconds`; None without one."""
         popped = _pop(self._redis, self._passage, "pop", self._keys, seconds)
-        return None if popped is None else bundle_of(popped[1])
+        if popped is None:
+            return None
+        self._keys = turned(self._keys, popped[0])
+        return bundle_of(popped[1])
 
     def handle_payload(self, message: Mapping[str, Any]) -> None:
         """A command arrives."""
