@@ -83,7 +83,7 @@ class Engine:
         self.reads = Reads(self.database)
         self.seconds = 0.0
         pace = Pace(queue_depth=queue_depth, depths=self.bus.depths)
-        self.refill = Refill(self.store, self.bus, pace, queue_depth=queue_depth)
+        self.refill = Refill(self.store, self.bus, pace)
         self.folder = Folder(self.store, self.bus, self._workflow, pace, draw=lambda: 0.5)
         self.judge = Judge(clock=lambda: self.seconds)
         self.seconds += self.judge.patience.grace  # it has been there for a while

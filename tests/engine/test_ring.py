@@ -269,6 +269,18 @@ def test_the_queue_holds_no_more_than_its_depth_and_the_backlog_follows(database
     engine.close()
 
 
+def test_redis_holds_few_bundles_for_each_worker(engine: Engine) -> None:
+    # What is in a queue goes as it came; runs take turns only in the backlog.
+    engine.apply({"name": "w", "tasks": {f"t{i}": process() for i in range(30)}})
+    engine.start("w")
+    engine.fold()
+    assert engine.bus.depths(["p@1.0.0"]) == {"p@1.0.0": 8}
+    for number in range(4):
+        beat(engine, f"w{number}")
+    engine.ring.ring(ALL)
+    assert engine.bus.depths(["p@1.0.0"]) == {"p@1.0.0": 12}
+
+
 def test_a_full_queue_says_that_more_may_wait(database: str, redis: str) -> None:
     engine = Engine(database, redis, queue_depth=3)
     engine.apply({"name": "w", "tasks": {f"t{i}": process() for i in range(5)}})

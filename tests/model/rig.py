@@ -111,7 +111,7 @@ class Dispatcher:
     def __init__(self, rig: Rig, database: Database, pace: Pace, *, limit: int) -> None:
         self.limit = limit
         self.store = NotingStore(database)
-        self.refill = Refill(self.store, rig.bus, pace, queue_depth=DEPTH)
+        self.refill = Refill(self.store, rig.bus, pace)
         self.folder = Folder(self.store, rig.bus, rig.workflow, pace, limit=limit, draw=lambda: 0.5)
         self.judge = Judge(clock=rig.clock)
         self.ringer = Ring(

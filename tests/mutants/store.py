@@ -61,8 +61,8 @@ MUTANTS = (
     bug(
         "store: an old attempt's report is taken",
         f"{FUNCTIONS}/engine_take.sql",
-        "where id = p_id and attempt = p_attempt and state = 'queued';",
-        "where id = p_id and state = 'queued';",
+        "w.id = o.i and w.attempt = o.a and w.state = 'queued'",
+        "w.id = o.i and w.state = 'queued'",
         runs("a_report_of_an_old_attempt_changes_nothing"),
     ),
     bug(

@@ -40,7 +40,7 @@ class Side:
         self._redis = self.bus._redis
         self._workflows = {(doc["name"], 1): compile_workflow(backing.apply(doc)) for doc in documents}
         pace = Pace(queue_depth=DEPTH, depths=self.bus.depths)
-        self.refill = Refill(backing.store, self.bus, pace, queue_depth=DEPTH)
+        self.refill = Refill(backing.store, self.bus, pace)
         draw = random.Random(seed).random
         self.folder = Folder(
             backing.store, self.bus, self._workflow, pace, limit=5, draw=draw, clock=lambda: self.seconds

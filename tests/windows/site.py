@@ -79,7 +79,7 @@ class DispatcherProcess:
 
         store, clock = EngineStore(self.database), site.clock.monotonic
         pace = Pace(queue_depth=queue_depth, depths=self.bus.depths)
-        refill = Refill(store, self.bus, pace, queue_depth=queue_depth)
+        refill = Refill(store, self.bus, pace)
         self.dispatcher = Dispatcher(
             name=f"dispatcher-{next(site.numbers)}",
             bus=self.bus,

@@ -44,7 +44,7 @@ def build(settings: DispatcherSettings, *, name: str) -> Dispatcher:
     bus = Bus(settings.redis_url.get_secret_value(), name="freshet-dispatcher")
     store = EngineStore(database)
     pace = Pace(queue_depth=settings.queue_depth, depths=bus.depths)
-    refill = Refill(store, bus, pace, queue_depth=settings.queue_depth)
+    refill = Refill(store, bus, pace)
     patience = Patience(lease=settings.lease, grace=settings.grace_after_outage)
     judge = Judge(patience=patience, clock=time.monotonic)
     return Dispatcher(

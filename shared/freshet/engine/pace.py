@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from freshet.bus import Heartbeat
 from freshet.storage.engine_rows import TaskRunRow
 
+#: Messages that Redis holds of one queue: so many for each worker that serves it, and no fewer than that. What is in
+#: there goes in the order in which it came; the rest waits in Postgres, where runs take turns. A small map so waits for
+#: a few bundles of a wide one, not for its whole window.
+PER_WORKER, AT_LEAST = 3, 8
 #: Tasks whose mean is remembered from one run to the next.
 REMEMBERED = 10_000
 
@@ -63,9 +67,14 @@ class Pace:
 
     def room(self, queue: str, wanted: int) -> int:
         """How many of `wanted` messages a queue can take. Asks Redis only when the last known length would not do."""
-        if self._lengths.get(queue, self._queue_depth) + wanted > self._queue_depth:
+        depth = self.depth(queue)
+        if self._lengths.get(queue, depth) + wanted > depth:
             self._lengths.update(self._depths([queue]))
-        return max(0, min(wanted, self._queue_depth - self._lengths.get(queue, 0)))
+        return max(0, min(wanted, depth - self._lengths.get(queue, 0)))
+
+    def depth(self, queue: str) -> int:
+        """How many messages Redis may hold of a queue."""
+        return min(self._queue_depth, max(AT_LEAST, PER_WORKER * self.workers(queue)))
 
     def lengths(self, lengths: Mapping[str, int]) -> None:
         """What Redis answered when messages were put."""

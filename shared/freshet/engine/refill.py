@@ -32,17 +32,16 @@ class Refilled:
 class Refill:
     """Keeps queues filled."""
 
-    def __init__(self, store: EngineStore, bus: Bus, pace: Pace, *, queue_depth: int) -> None:
+    def __init__(self, store: EngineStore, bus: Bus, pace: Pace) -> None:
         self._store = store
         self._bus = bus
         self._pace = pace
-        self._depth = queue_depth
 
     def refill(self, queues: Iterable[str]) -> Refilled:
         """Publish the next bundles of each queue, as many as there is room for."""
         published, more = 0, set()
         for queue in sorted(set(queues)):
-            room = self._pace.room(queue, self._depth)
+            room = self._pace.room(queue, self._pace.depth(queue))
             count = self._publish(queue, room)
             published += count
             if count == room:

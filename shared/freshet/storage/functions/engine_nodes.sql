@@ -50,6 +50,8 @@ set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
+-- Its table is made for as many rows as the planner expects, and costs more than all else for the two that there are.
+set enable_hashagg = off
 as $$
 declare
     v_nodes jsonb;
@@ -132,6 +134,7 @@ set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
+set enable_hashagg = off
 as $$
 declare
     v_nodes jsonb;

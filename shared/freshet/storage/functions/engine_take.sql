@@ -83,20 +83,6 @@ as $$
     select engine.take_inbox(p_partitions, p_limit, p_runs, true)
 $$;
 
--- One item that succeeded. False when it has another attempt by now, or has ended: the report is then of no effect.
-create or replace function engine.move_item(p_id bigint, p_attempt int, p_result jsonb, p_rows int, p_now timestamptz)
-returns boolean
-language plpgsql
-volatile
-as $$
-begin
-    update engine.work_item
-    set state = 'succeeded', result = p_result, row_count = p_rows, finished_at = p_now
-    where id = p_id and attempt = p_attempt and state = 'queued';
-    return found;
-end
-$$;
-
 create or replace function engine.add_successes(p_id bigint, p_count int, p_busy double precision, p_measured int)
 returns bigint
 language plpgsql
@@ -121,6 +107,7 @@ set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
+set enable_hashagg = off -- as in engine.nodes
 as $$
 declare
     v_folded jsonb;
@@ -139,10 +126,14 @@ begin
     told as materialized (
         select distinct on (o.i, o.a) o.* from outcome o where o.s <> 'succeeded' order by o.i, o.a, o.report
     ),
-    moved as materialized (
-        select o.i as id, o.report, o.run_id, o.task_run_id, o.worker, o.bundle_id, o.claimed_at, o.a, o.d
+    -- An item that has another attempt by now, or has ended, is not moved: the report is then of no effect. Joins by hash
+    -- and by merge are off, and so are scans of tables: what is left is a look-up by key for each outcome.
+    moved as (
+        update engine.work_item w
+        set state = 'succeeded', result = o.r, row_count = o.n, finished_at = p_now
         from outcome o
-        where case when o.s = 'succeeded' then engine.move_item(o.i, o.a, o.r, o.n, p_now) else false end
+        where o.s = 'succeeded' and w.id = o.i and w.attempt = o.a and w.state = 'queued'
+        returning w.id, o.report, o.run_id, o.task_run_id, o.worker, o.bundle_id, o.claimed_at, o.a, o.d
     ),
     counted as (
         select task_run_id, count(*)::int as n, coalesce(sum(d), 0) as busy, count(d)::int as measured

@@ -202,7 +202,7 @@ class Installation:
         bus = BusTwin(self.redis, passage=redis)
         store = WatchedStore(self.tables, postgres, owner=process.name, buried=self.note_burials)
         pace = Pace(queue_depth=self.fleet.queue_depth, depths=bus.depths)
-        refill = Refill(store, bus, pace, queue_depth=self.fleet.queue_depth)
+        refill = Refill(store, bus, pace)
         judge = Judge(patience=Patience(lease=self.fleet.lease, grace=self.fleet.grace), clock=clock)
         folder = Folder(store, bus, self.definition, pace, limit=self.fleet.batch, draw=draw, clock=clock)
         dispatcher = Dispatcher(
