@@ -66,7 +66,7 @@ class Emulator:
             jobs_per_node=settings.jobs_per_node,
         )
         self.platform = Platform(options, self._store, tokens)
-        self.tables = Tables((state or self._scratch) / "tables.sqlite")
+        self.tables = Tables(state / "tables.duckdb" if state else None)
         credentials = Credentials(user=settings.user, password=settings.password)
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity)
         self.queries = Queries(self._interpreter().run, self._stop_synchronous_job)

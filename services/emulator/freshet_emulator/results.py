@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
-
-import orjson
 
 # What real answers carry for text without a declared length.
 TEXT_LENGTH = 16_777_216
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # Offsets of TIMESTAMP_TZ are written as minutes plus this.
 OFFSET_BASE = 1440
+NESTED = ("VARIANT", "OBJECT", "ARRAY")
 
 
 class StatementType(IntEnum):
@@ -25,6 +25,7 @@ class StatementType(IntEnum):
     INSERT = 12544
     UPDATE = 12800
     DELETE = 13056
+    MERGE = 13312
     SHOW = 17408
     OTHER = 24576
 
@@ -36,6 +37,8 @@ class Column:
     name: str
     type: str = "TEXT"
     scale: int | None = None
+    precision: int | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +50,7 @@ class Result:
     statement_type: StatementType = StatementType.SHOW
 
 
-def text_result(name: str, text: str, statement_type: StatementType = StatementType.OTHER) -> Result:
+def text_result(name: str, text: str | None, statement_type: StatementType = StatementType.OTHER) -> Result:
     """One row, one text column."""
     return Result(columns=[Column(name=name)], rows=[(text,)], statement_type=statement_type)
 
@@ -55,6 +58,11 @@ def text_result(name: str, text: str, statement_type: StatementType = StatementT
 def status(text: str) -> Result:
     """The answer of a statement that only reports."""
     return text_result("status", text)
+
+
+def whole_number(name: str) -> Column:
+    """A column of whole numbers."""
+    return Column(name=name, type="FIXED", scale=0)
 
 
 def columns_of(names: Sequence[str], types: dict[str, str]) -> list[Column]:
@@ -74,10 +82,10 @@ def row_type(column: Column) -> dict[str, Any]:
         "name": column.name,
         "type": kind.lower(),
         "nullable": True,
-        "length": TEXT_LENGTH if has_length else None,
-        "byteLength": TEXT_LENGTH if has_length else None,
-        "precision": 38 if kind == "FIXED" else 0 if temporal else None,
-        "scale": column.scale if kind == "FIXED" else 9 if temporal else None,
+        "length": (column.length or TEXT_LENGTH) if has_length else None,
+        "byteLength": (column.length or TEXT_LENGTH) if has_length else None,
+        "precision": (column.precision or 38) if kind == "FIXED" else 0 if temporal else None,
+        "scale": (column.scale or 0) if kind == "FIXED" else 9 if temporal else None,
         "collation": None,
         "database": "",
         "schema": "",
@@ -101,9 +109,20 @@ def encode(value: Any, kind: str) -> str | None:
         return value.hex().upper()
     if isinstance(value, dt.date | dt.time):
         return encode_temporal(value, kind)
-    if isinstance(value, dict | list):
-        return orjson.dumps(value, default=str).decode()
-    return str(value)
+    return pretty(value) if kind in NESTED or isinstance(value, dict | list) else str(value)
+
+
+def pretty(value: Any) -> str:
+    """A semi-structured value, or its JSON text, as Snowflake writes it: indented by two."""
+    value = json.loads(value) if isinstance(value, str) else value
+    return json.dumps(value, indent=2, ensure_ascii=False, default=plain)
+
+
+def plain(value: Any) -> Any:
+    """A value inside a semi-structured one."""
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.hex().upper() if isinstance(value, bytes) else str(value)
 
 
 def encode_temporal(value: dt.date | dt.time, kind: str) -> str:
@@ -122,27 +141,3 @@ def encode_temporal(value: dt.date | dt.time, kind: str) -> str:
         return text
     offset = aware.utcoffset() or dt.timedelta()
     return f"{text} {int(offset.total_seconds() // 60) + OFFSET_BASE}"
-
-
-def inferred(name: str, values: Sequence[Any]) -> Column:
-    """A column for values whose type nobody declared: the one type that all of them have, else TEXT."""
-    types = {type(value) for value in values if value is not None}
-    if types == {bool}:
-        return Column(name=name, type="BOOLEAN")
-    if types == {int}:
-        return Column(name=name, type="FIXED", scale=0)
-    if types and types <= {int, decimal.Decimal}:
-        return Column(name=name, type="FIXED", scale=largest_scale(values))
-    if types and types <= {int, float, decimal.Decimal}:
-        return Column(name=name, type="REAL")
-    if types == {dt.datetime}:
-        aware = any(value.tzinfo for value in values if value is not None)
-        return Column(name=name, type="TIMESTAMP_LTZ" if aware else "TIMESTAMP_NTZ")
-    single: dict[type, str] = {dt.date: "DATE", dt.time: "TIME", bytes: "BINARY", dict: "VARIANT", list: "VARIANT"}
-    return Column(name=name, type=single.get(next(iter(types)), "TEXT") if len(types) == 1 else "TEXT")
-
-
-def largest_scale(values: Sequence[Any]) -> int:
-    """How many digits after the point the most precise of these decimals has."""
-    exponents = [value.as_tuple().exponent for value in values if isinstance(value, decimal.Decimal)]
-    return max((-exponent for exponent in exponents if isinstance(exponent, int) and exponent < 0), default=0)

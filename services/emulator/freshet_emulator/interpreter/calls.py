@@ -5,22 +5,25 @@ What remains is plain SQL for the tables, so filters, order, limits and joins ov
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from freshet_emulator.errors import SqlError, compilation
 from freshet_emulator.interpreter import job_functions
 from freshet_emulator.interpreter.context import Context
 from freshet_emulator.interpreter.job_functions import Arguments
-from freshet_emulator.results import Column, Result
-from freshet_emulator.spcs.pools import utc_now
+from freshet_emulator.results import Result
 from freshet_emulator.sql.lexer import Kind, Token, string_token
 from freshet_emulator.sql.names import ObjectName
 from freshet_emulator.sql.reader import Reader
-from freshet_emulator.tables.database import StatementTables
+
+if TYPE_CHECKING:
+    from freshet_emulator.tables.temporary import Materialized
 
 VERSION = "9.99.0"
+# Table functions that are the tables' own.
+THEIRS = ("FLATTEN", "GENERATOR", "SPLIT_TO_TABLE", "RESULT", "VALUES")
 
 NAMES: dict[str, Callable[[Context], str | None]] = {
     "CURRENT_ACCOUNT": lambda context: context.platform.options.endpoint.account,
@@ -35,25 +38,16 @@ NAMES: dict[str, Callable[[Context], str | None]] = {
     "CURRENT_WAREHOUSE": lambda context: context.session.warehouse,
     "LAST_QUERY_ID": lambda context: context.session.last_query_id,
 }
-CLOCKS: dict[str, tuple[str, Callable[[dt.datetime], object]]] = {
-    "CURRENT_DATE": ("DATE", dt.datetime.date),
-    "CURRENT_TIME": ("TIME", dt.datetime.time),
-    "CURRENT_TIMESTAMP": ("TIMESTAMP_LTZ", lambda now: now),
-    "GETDATE": ("TIMESTAMP_LTZ", lambda now: now),
-    "LOCALTIMESTAMP": ("TIMESTAMP_LTZ", lambda now: now),
-    "SYSDATE": ("TIMESTAMP_NTZ", lambda now: now.replace(tzinfo=None)),
-}
 
 
 @dataclass(kw_only=True, slots=True)
 class Expansion:
-    """One statement with its calls being replaced. `names` gives result columns the name of the call they came from."""
+    """One statement with its calls being replaced: a replacement stands in `tokens` with the place of the call."""
 
     context: Context
-    tables: StatementTables
+    tables: Materialized
     reader: Reader
-    tokens: list[Token]
-    names: dict[str, str]
+    tokens: list[Token] = field(default_factory=list)
 
     def run(self) -> None:
         """Replace all calls."""
@@ -62,78 +56,84 @@ class Expansion:
                 self.tokens.append(self.reader.advance())
         self.tokens.append(self.reader.token)
 
-    def put_value(self, value: str | None, name: str) -> None:
-        """A value where a call stood."""
-        token = Token(kind=Kind.WORD, text="NULL", value="NULL", start=0, end=0)
-        if value is not None:
-            token = string_token(value, 0, 0)
-        self.tokens.append(token)
-        self.names[token.text] = name
+    def put(self, text: str, start: int) -> None:
+        """SQL where the tokens from `start` on stood."""
+        end = self.reader.tokens[self.reader.at - 1].end
+        self.tokens.append(Token(kind=Kind.SYMBOL, text=text, value=text, start=start, end=end))
 
-    def put_sql(self, text: str) -> None:
-        """SQL that is not to be translated."""
-        self.tokens.append(Token(kind=Kind.SYMBOL, text=text, value=text, start=0, end=0))
+    def put_value(self, value: str | None, start: int) -> None:
+        """A value where a call stood."""
+        self.put("NULL" if value is None else string_token(value, 0, 0).text, start)
 
     def function(self) -> bool:
         """SYSTEM$…(…), CURRENT_…, with or without brackets."""
-        token = self.reader.token
+        token, start = self.reader.token, self.reader.token.start
         if token.kind is not Kind.WORD or (self.tokens and self.tokens[-1].is_symbol(".")):
             return False
         if token.value.startswith("SYSTEM$"):
             self.reader.advance()
-            self.put_value(job_functions.system(self.context, token.value, arguments(self.reader)), token.value)
+            self.put_value(job_functions.system(self.context, token.value, arguments(self.reader)), start)
             return True
-        if token.value not in NAMES and token.value not in CLOCKS:
+        return self.context_function(token.value) or self.identifier()
+
+    def identifier(self) -> bool:
+        """IDENTIFIER('name') is the name."""
+        if not (self.reader.at_words("IDENTIFIER") and self.reader.peek().is_symbol("(")):
             return False
-        return self.context_function(token.value)
+        start = self.reader.token.start
+        name = self.reader.name()
+        self.put(".".join('"' + part.replace('"', '""') + '"' for part in name.parts), start)
+        return True
 
     def context_function(self, word: str) -> bool:
-        """A function of the session or of the clock. DEFAULT CURRENT_TIMESTAMP stays: it is for later."""
+        """A function of the session."""
         called = self.reader.peek().is_symbol("(") and self.reader.peek(2).is_symbol(")")
         bare = word.startswith("CURRENT_") and not self.reader.peek().is_symbol("(")
-        if not (called or bare) or (self.tokens and self.tokens[-1].is_word("DEFAULT", "AS")):
+        named = bool(self.tokens) and self.tokens[-1].is_word("AS")
+        if word not in NAMES or not (called or bare) or named:
             return False
+        start = self.reader.token.start
         self.reader.at += 3 if called else 1
-        if word in NAMES:
-            self.put_value(NAMES[word](self.context), f"{word}()" if called else word)
-            return True
-        kind, read = CLOCKS[word]
-        clock = Result(columns=[Column(name="V", type=kind)], rows=[(read(utc_now()),)])
-        text = f"(SELECT V FROM {self.tables.materialize(clock)})"  # noqa: S608 - the name is ours
-        self.put_sql(text)
-        self.names[text] = f"{word}()" if called else word
+        self.put_value(NAMES[word](self.context), start)
         return True
 
     def method(self) -> bool:
         """`job!SPCS_…(…)` that gives a value."""
+        start = self.reader.token.start
         target = method_target(self.reader)
         if target is None:
             return False
         name = self.reader.part()
-        self.put_value(job_functions.method(self.context, target, name, arguments(self.reader)), name)
+        self.put_value(job_functions.method(self.context, target, name, arguments(self.reader)), start)
         return True
 
     def table_function(self) -> bool:
-        """TABLE(…) around a function that gives rows."""
+        """TABLE(…) around a function that gives rows; FLATTEN and GENERATOR are the tables' own."""
         if not (self.reader.at_words("TABLE") and self.reader.peek().is_symbol("(")):
             return False
+        if self.reader.peek(2).is_word(*THEIRS):
+            return False
+        start = self.reader.token.start
         self.reader.at += 2
         target = method_target(self.reader)
         name = self.reader.name() if target is None else ObjectName(parts=(self.reader.part(),))
-        found = self.rows_of(target, name, arguments(self.reader))
+        found = rows_of(self.context, target, name, arguments(self.reader))
         self.reader.expect_symbol(")")
-        self.put_sql(self.tables.materialize(found))
+        self.put(self.tables.put(found), start)
         return True
 
-    def rows_of(self, target: ObjectName | None, name: ObjectName, given: Arguments) -> Result:
-        """What a table function returns. Raises SqlError 2143 for one that is not there."""
-        if target is not None:
-            return job_functions.rows_of_method(self.context, target, name.last, given)
-        if name.last == "GET_JOB_HISTORY":
-            return job_functions.job_history(self.context, given)
-        if name.last == "RESULT_SCAN":
-            return self.context.world.scan(given.text(0) or "")
-        raise compilation(f"Unknown table function {name}", code=2143, sqlstate="42601")
+
+def rows_of(context: Context, target: ObjectName | None, name: ObjectName, given: Arguments) -> Result:
+    """What a table function returns. Raises SqlError 2143 for one that is not there."""
+    if target is not None:
+        return job_functions.rows_of_method(context, target, name.last, given)
+    if name.last == "GET_JOB_HISTORY":
+        return job_functions.job_history(context, given)
+    if name.last == "RESULT_SCAN":
+        asked = given.text(0) or ""
+        is_last = asked.startswith("LAST_QUERY_ID") or not asked
+        return context.world.scan(context.session.last_query_id or "" if is_last else asked)
+    raise compilation(f"Unknown table function {name}", code=2143, sqlstate="42601")
 
 
 def method_target(reader: Reader) -> ObjectName | None:

@@ -35,12 +35,22 @@ def drop_object(context: Context, statement: DropObject) -> Result:
     """Remove an object."""
     name = catalog_name(context, statement.kind, statement.name)
     try:
+        drop_tables(context, statement.kind, name)
         context.world.catalog.drop(statement.kind, name)
     except SqlError:
         if not statement.if_exists:
             raise
         return status(f"Drop statement executed successfully ({statement.name.last} already dropped).")
     return status(f"{statement.name.last} successfully dropped.")
+
+
+def drop_tables(context: Context, kind: str, name: str) -> None:
+    """Forget the tables in a schema or database that is dropped."""
+    inside = [name] if kind == "SCHEMA" else []
+    if kind == "DATABASE":
+        inside = [each for each in context.world.catalog.names("SCHEMA") if each.startswith(f"{name}.")]
+    for each in inside:
+        context.world.tables.drop_schema(*each.split(".", 1))
 
 
 def use(context: Context, statement: Use) -> Result:
@@ -71,7 +81,7 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
     names = ["created_on", "name", "database_name", "schema_name"]
     columns = [Column(name=name) for name in names]
     if statement.kind == "TABLE":
-        found = [name.split(".", 2) for name in context.world.tables.of_session(context.session.id).names()]
+        found = table_names(context)
     elif statement.kind == "SCHEMA":
         found = [[*name.split(".", 1)] for name in context.world.catalog.names("SCHEMA")]
     else:
@@ -85,6 +95,15 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
         if parts[-1] in wanted
     ]
     return Result(columns=columns, rows=rows)
+
+
+def table_names(context: Context) -> list[list[str]]:
+    """Database, schema and name of every table."""
+    from freshet_emulator.tables.listing import listed
+
+    tables = context.world.tables.of_session(context.session.id)
+    names = [each.name for each in listed(tables) if each.kind == "TABLE"]
+    return [[name.database, name.schema, name.name] for name in names]
 
 
 def within(context: Context, statement: ShowObjects, parts: list[str]) -> bool:

@@ -6,17 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from freshet_emulator.errors import unknown_statement
 from freshet_emulator.interpreter import catalog, pools, services
-from freshet_emulator.interpreter.calls import Expansion
 from freshet_emulator.interpreter.context import Context, World
-from freshet_emulator.results import Result, inferred
+from freshet_emulator.interpreter.direct import run_directly
+from freshet_emulator.results import Result
 from freshet_emulator.sessions import Session
 from freshet_emulator.sql import statements
 from freshet_emulator.sql.grammar import parse
-from freshet_emulator.sql.lexer import Kind, Token
-from freshet_emulator.sql.reader import Reader
-from freshet_emulator.tables.dialect import translate
 
 Handler = Callable[[Context, Any], Result]
 HANDLERS: dict[type, Handler] = {
@@ -36,24 +32,6 @@ HANDLERS: dict[type, Handler] = {
     statements.Use: catalog.use,
     statements.AlterSession: catalog.alter_session,
 }
-# What the tables may be asked; SQLite's own statements (PRAGMA, ATTACH, …) are not Snowflake's.
-TABLE_VERBS = (
-    "ALTER",
-    "BEGIN",
-    "CALL",
-    "COMMIT",
-    "CREATE",
-    "DELETE",
-    "DROP",
-    "INSERT",
-    "ROLLBACK",
-    "SELECT",
-    "START",
-    "TRUNCATE",
-    "UPDATE",
-    "VALUES",
-    "WITH",
-)
 
 
 class Interpreter:
@@ -75,8 +53,15 @@ class Interpreter:
         if isinstance(statement, statements.ExecuteImmediate):
             return self.run_once(context, statement.sql, {})
         if isinstance(statement, statements.TableStatement):
-            return run_on_tables(context, statement)
+            return run_directly(context, statement) or run_on_tables(context, statement)
         return HANDLERS[type(statement)](context, statement)
+
+
+def run_on_tables(context: Context, statement: statements.TableStatement) -> Result:
+    """A statement for the tables, whose libraries are loaded by the first one: that takes half a second."""
+    from freshet_emulator.interpreter import tables
+
+    return tables.run_on_tables(context, statement)
 
 
 def unrolled(bindings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -92,35 +77,4 @@ def unrolled(bindings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def summed(results: list[Result]) -> Result:
     """The answer to many rows of bindings: their counts added up."""
     total = sum(int(result.rows[0][0]) for result in results)
-    return replace(results[0], columns=[inferred(results[0].columns[0].name, [total])], rows=[(total,)])
-
-
-def run_on_tables(context: Context, statement: statements.TableStatement) -> Result:
-    """A statement for SQLite, its calls replaced first. Raises SqlError 1003 for what it can't run."""
-    if not statement.tokens[0].is_word(*TABLE_VERBS):
-        raise unknown_statement(statement.sql)
-    with context.world.tables.of_session(context.session.id).statement() as tables:
-        reader = Reader(statement.sql, plain(list(statement.tokens)))
-        expansion = Expansion(context=context, tables=tables, reader=reader, tokens=[], names={})
-        expansion.run()
-        translated = translate(statement.sql, expansion.tokens, context.session.resolve)
-        return [tables.run(sql, statement.sql, expansion.names) for sql in translated][-1]
-
-
-def plain(tokens: list[Token]) -> list[Token]:
-    """Statements that SQLite says with other words: CALL, TRUNCATE, START TRANSACTION."""
-    reader = Reader("", tokens)
-    if reader.accept("CALL"):
-        return [word("SELECT"), *tokens[1:]]
-    if reader.accept("START", "TRANSACTION"):
-        return [word("BEGIN"), *tokens[2:]]
-    if reader.accept("TRUNCATE"):
-        reader.accept("TABLE")
-        reader.accept("IF", "EXISTS")
-        return [word("DELETE"), word("FROM"), *tokens[reader.at :]]
-    return tokens
-
-
-def word(text: str) -> Token:
-    """A word put in by us."""
-    return Token(kind=Kind.WORD, text=text, value=text, start=0, end=0)
+    return replace(results[0], columns=[results[0].columns[0]], rows=[(total,)])

@@ -77,8 +77,14 @@ def unescape(body: str) -> str:
 
 
 def string_token(value: str, start: int, end: int) -> Token:
-    """A string literal written so that SQLite reads it too."""
-    return Token(kind=Kind.STRING, text="'" + value.replace("'", "''") + "'", value=value, start=start, end=end)
+    """A string literal in which every quote and backslash is told from its meaning elsewhere."""
+    return Token(
+        kind=Kind.STRING,
+        text="'" + value.replace("\\", "\\\\").replace("'", "''") + "'",
+        value=value,
+        start=start,
+        end=end,
+    )
 
 
 def tokenize(sql: str, bindings: Mapping[str, Any] | None = None) -> list[Token]:

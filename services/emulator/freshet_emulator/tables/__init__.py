@@ -1,1 +1,1 @@
-"""Ordinary tables, in SQLite: enough of the dialect for containers to read and append rows."""
+"""Ordinary tables, in DuckDB: sqlglot reads the statements, what the two of them differ in is settled here."""

@@ -1,181 +1,66 @@
-"""The tables themselves: one SQLite file, one connection per session, so that transactions are real."""
+"""The tables: one DuckDB, opened at the first statement that needs it, and a connection for each session.
+
+Guarantees: a failed statement leaves an open transaction as it was (DuckDB would give it up: what it had done is done
+again); a definition commits first; UPDATE, DELETE and MERGE lock their tables until the transaction ends. DuckDB
+reaches no file and no network for a statement.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import sqlite3
 import threading
-import uuid
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from freshet_emulator.errors import SqlError, compilation, unknown_statement
-from freshet_emulator.results import Result, StatementType, encode, inferred, status
-from freshet_emulator.tables.values import register_converters, to_stored
+from freshet_emulator.errors import SqlError
+from freshet_emulator.sql.names import FullName
+from freshet_emulator.tables.locks import TableLocks
 
-BUSY_SECONDS = 30.0
-COUNTED = {
-    "INSERT": (StatementType.INSERT, "inserted"),
-    "REPLACE": (StatementType.INSERT, "inserted"),
-    "UPDATE": (StatementType.UPDATE, "updated"),
-    "DELETE": (StatementType.DELETE, "deleted"),
-}
-# Nothing to do, and no error: a BEGIN inside a transaction, a COMMIT or ROLLBACK outside.
-TRANSACTIONS = {"BEGIN": True, "COMMIT": False, "ROLLBACK": False}
-READING = ("SELECT", "WITH", "VALUES", "(")
-DONE = {"CREATE": "successfully created", "DROP": "successfully dropped"}
-NAMED = re.compile(r'(TABLE|VIEW)\s+(?:IF NOT EXISTS\s+|IF EXISTS\s+)?"([^"]+)"')
-NO_TABLE = re.compile(r"no such (?:table|view): (.+)")
-TAKEN = re.compile(r'(?:table|view) "?([^"]+?)"? already exists')
-NO_COLUMN = re.compile(r"no such column: (.+)|has no column named (.+)")
+if TYPE_CHECKING:
+    import duckdb
 
+    from freshet_emulator.tables.plans import Plan
 
-class SessionTables:
-    """The tables as one session sees them. Safe to call from any thread, one statement at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            path,
-            check_same_thread=False,
-            isolation_level=None,
-            timeout=BUSY_SECONDS,
-            detect_types=sqlite3.PARSE_DECLTYPES,
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute("PRAGMA temp_store = MEMORY")
-        self._connection.create_function("PARSE_JSON", 1, lambda text: text, deterministic=True)
-        self._connection.create_function("UUID_STRING", 0, lambda: str(uuid.uuid4()))
-
-    @contextlib.contextmanager
-    def statement(self) -> Iterator[StatementTables]:
-        """What one statement may use; the tables made for it are gone afterwards."""
-        with self._lock:
-            used = StatementTables(self._connection)
-            try:
-                yield used
-            finally:
-                used.clear()
-
-    def names(self) -> list[str]:
-        """The full names of all tables, `DATABASE.SCHEMA.TABLE`."""
-        with self._lock:
-            found = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-            return [name for (name,) in found]
-
-    def close(self) -> None:
-        """Roll back what is open and close."""
-        with self._lock:
-            self._connection.close()
-
-
-class StatementTables:
-    """Runs the SQLite statements that stand for one statement of the client."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._made: list[str] = []
-
-    def materialize(self, result: Result) -> str:
-        """Put a result into a table of its own; the name to select from."""
-        name = f'temp."_{len(self._made)}"'
-        declared = ", ".join(f'"{column.name}" {column.type}' for column in result.columns)
-        self._connection.execute(f"CREATE TEMP TABLE {name.removeprefix('temp.')} ({declared})")
-        self._made.append(name)
-        kinds = [column.type for column in result.columns]
-        rows = [[storable(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in result.rows]
-        marks = ", ".join("?" * len(kinds))
-        self._connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - the name is ours
-        return name
-
-    def clear(self) -> None:
-        """Drop the tables made for this statement."""
-        for name in self._made:
-            self._connection.execute(f"DROP TABLE {name}")
-
-    def run(self, sql: str, written: str, names: Mapping[str, str]) -> Result:
-        """Run one SQLite statement. `written` is the client's text for messages; `names` renames result columns."""
-        verb = sql.split(maxsplit=1)[0].upper()
-        if TRANSACTIONS.get(verb) is self._connection.in_transaction:
-            return status("Statement executed successfully.")
-        try:
-            cursor = self._connection.execute(sql)
-            rows = cursor.fetchall() if cursor.description else []
-        except sqlite3.Error as error:
-            raise translated(error, written) from error
-        if verb in COUNTED:
-            return counted(verb, cursor.rowcount)
-        if cursor.description is None:
-            return status(report(sql, verb))
-        return selected([names.get(entry[0], entry[0]) for entry in cursor.description], rows, verb)
-
-
-def storable(value: Any, kind: str) -> Any:
-    """A value of a result as a temporary table holds it."""
-    return encode(value, kind) if kind == "VARIANT" else to_stored(value)
-
-
-def counted(verb: str, rows: int) -> Result:
-    """The answer of INSERT, UPDATE and DELETE."""
-    statement_type, word = COUNTED[verb]
-    columns = [inferred(f"number of rows {word}", [rows])]
-    return Result(columns=columns, rows=[(rows,)], statement_type=statement_type)
-
-
-def selected(names: Sequence[str], rows: list[tuple[Any, ...]], verb: str) -> Result:
-    """The answer of a query, its types told from its values."""
-    columns = [inferred(name, [row[at] for row in rows]) for at, name in enumerate(names)]
-    kind = StatementType.SELECT if verb.startswith(READING) else StatementType.OTHER
-    return Result(columns=columns, rows=rows, statement_type=kind)
-
-
-def report(sql: str, verb: str) -> str:
-    """The sentence of a statement that returns nothing."""
-    found = NAMED.search(sql)
-    if found and verb in DONE:
-        name = found[2].rsplit(".", 1)[-1]
-        subject = f"{found[1].capitalize()} {name}" if verb == "CREATE" else name
-        return f"{subject} {DONE[verb]}."
-    return "Statement executed successfully."
-
-
-def translated(error: sqlite3.Error, written: str) -> SqlError:
-    """SQLite's complaint as Snowflake's."""
-    text = str(error)
-    if found := NO_TABLE.search(text):
-        return compilation(f"Object '{found[1]}' does not exist or not authorized.", code=2003, sqlstate="42S02")
-    if found := TAKEN.search(text):
-        return compilation(f"Object '{found[1]}' already exists.", code=2002, sqlstate="42710")
-    if found := NO_COLUMN.search(text):
-        return compilation(f"invalid identifier '{found[1] or found[2]}'", code=904)
-    if isinstance(error, sqlite3.IntegrityError):
-        return SqlError(100072, "22000", f"A constraint was violated: {text}")
-    if "locked" in text:
-        return SqlError(625, "57014", f"Statement aborted while waiting for a lock: {text}")
-    return unknown_statement(written, f"its tables (SQLite) say: {text}")
+# How long a statement waits for others that change the same rows (seconds).
+PATIENCE = 30.0
+PAUSE = 0.01
+CONFLICTS = ("onflict", "concurrent transaction")
+# DuckDB reads no offset without a colon: where it complains, literals get one.
+NO_ZONE = "Unknown TimeZone"
+OFFSET = re.compile(r"'(\d{4}-\d\d?-\d\d?[ T][\d:.]+) ?([+-]\d\d):?(\d\d)'")
+SETTINGS: Mapping[str, Any] = {"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": "false"}
 
 
 class Tables:
-    """All tables: a connection for each session that used them."""
+    """All tables: a connection for each session that used them. Safe to call from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        register_converters()
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._locks = TableLocks(PATIENCE)
+        self._database: duckdb.DuckDBPyConnection | None = None
         self._sessions: dict[int, SessionTables] = {}
 
     def of_session(self, session_id: int) -> SessionTables:
         """The session's connection, opened at the first call."""
         with self._lock:
             if session_id not in self._sessions:
-                self._sessions[session_id] = SessionTables(self._path)
+                self._sessions[session_id] = SessionTables(session_id, self._open().cursor(), self._locks)
             return self._sessions[session_id]
 
+    def drop_schema(self, database: str, schema: str) -> None:
+        """Forget all tables of a schema; nothing happens if it has none."""
+        from freshet_emulator.tables.names import quoted, stored_schema
+
+        with self._lock:
+            name = quoted(stored_schema(database, schema))
+            self._open().cursor().execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
     def leave(self, session_id: int) -> None:
-        """Close the session's connection."""
+        """Close the session's connection; what it has not committed is rolled back."""
         with self._lock:
             found = self._sessions.pop(session_id, None)
         if found is not None:
@@ -185,3 +70,181 @@ class Tables:
         """Close all connections."""
         for session_id in list(self._sessions):
             self.leave(session_id)
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._database is None:
+            self._database = open_database(self._path)
+        return self._database
+
+
+def open_database(path: Path | None) -> duckdb.DuckDBPyConnection:
+    """A database with our macros in it, shut off from the rest of the machine."""
+    import duckdb
+
+    from freshet_emulator.tables.functions import MACROS
+
+    database = duckdb.connect(str(path) if path else ":memory:", config=dict(SETTINGS))
+    database.execute("SET enable_external_access = false")
+    database.execute("SET python_enable_replacements = false")
+    for macro in MACROS:
+        database.execute(f"CREATE OR REPLACE MACRO {macro}")
+    return database
+
+
+class SessionTables:
+    """The tables as one session sees them. Safe to call from any thread, one statement at a time."""
+
+    def __init__(self, session_id: int, connection: duckdb.DuckDBPyConnection, locks: TableLocks) -> None:
+        self._id = session_id
+        self._lock = threading.RLock()
+        self._connection = connection
+        self._locks = locks
+        self._zone = ""
+        self._journal: list[str] | None = None
+        self.temporary: set[FullName] = set()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._journal is not None
+
+    @contextlib.contextmanager
+    def statement(self, time_zone: str) -> Iterator[SessionTables]:
+        """Keep other statements of the session out, with this time zone set."""
+        with self._lock:
+            if time_zone != self._zone:
+                self.set_zone(time_zone)
+            yield self
+
+    def set_zone(self, time_zone: str) -> None:
+        """The zone that instants are read and written in. Raises SqlError for one that is none."""
+        import duckdb
+
+        doubled = time_zone.replace("'", "''")
+        try:
+            self._connection.execute(f"SET TimeZone = '{doubled}'")
+        except duckdb.Error as error:
+            raise SqlError(1008, "22023", f"invalid value '{time_zone}' for parameter 'TIMEZONE'") from error
+        self._zone = time_zone
+
+    def begin(self) -> None:
+        """Open a transaction; nothing happens inside one."""
+        if self._journal is None:
+            self._connection.execute("BEGIN")
+            self._journal = []
+
+    def commit(self) -> None:
+        """Keep what the transaction did; nothing happens outside one."""
+        self._finish("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget what the transaction did; nothing happens outside one."""
+        self._finish("ROLLBACK")
+
+    def _finish(self, word: str) -> None:
+        import duckdb
+
+        if self._journal is None:
+            return
+        self._journal = None
+        try:
+            self._connection.execute(word)
+        except duckdb.Error as error:
+            raise SqlError(625, "57014", f"Statement aborted while waiting for a lock: {error}") from error
+        finally:
+            self._locks.release(self._id)
+
+    def run(self, plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
+        """Columns (name and type) and rows of the last step. Raises SqlError, translated."""
+        from freshet_emulator.tables.plans import CHANGES, LOCKING, Work
+
+        if plan.work is Work.DEFINITION:
+            self.commit()
+        if plan.work in LOCKING:
+            self._locks.acquire(self._id, plan.tables)
+        try:
+            answer = self._steps(plan.steps, atomic=len(plan.steps) > 1 or plan.work in CHANGES)
+        finally:
+            if self._journal is None:
+                self._locks.release(self._id)
+        if self._journal is not None and plan.work in CHANGES:
+            self._journal += plan.steps
+        return answer
+
+    def _steps(self, steps: Sequence[str], *, atomic: bool) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
+        """Run steps, outside a transaction in one of their own, again and again while others are in the way."""
+        import duckdb
+
+        from freshet_emulator.tables.complaints import translated
+
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._attempt(steps, atomic=atomic and self._journal is None)
+            except duckdb.Error as error:
+                self._recover()
+                text = str(error)
+                colons = [OFFSET.sub(r"'\1\2:\3'", step) for step in steps] if NO_ZONE in text else steps
+                if colons != steps:
+                    steps = colons
+                    continue
+                blocked = any(word in text for word in CONFLICTS) and self._journal is None
+                if not blocked or time.monotonic() > deadline:
+                    raise translated(text, steps[-1]) from error
+                time.sleep(PAUSE)
+
+    def _attempt(self, steps: Sequence[str], *, atomic: bool) -> tuple[list[tuple[str, str]], list[tuple[Any, ...]]]:
+        if atomic:
+            self._connection.execute("BEGIN")
+        found: tuple[list[tuple[str, str]], list[tuple[Any, ...]]] = ([], [])
+        for step in steps:
+            self._connection.execute(step)
+            described = self._connection.description or []
+            found = ([(str(entry[0]), str(entry[1])) for entry in described], self._connection.fetchall())
+        if atomic:
+            self._connection.execute("COMMIT")
+        return found
+
+    def _recover(self) -> None:
+        """After an error: out of a transaction of its own, or back to where the client's was before it."""
+        import duckdb
+
+        with contextlib.suppress(duckdb.Error):
+            self._connection.execute("ROLLBACK")
+        if self._journal is not None:
+            self._connection.execute("BEGIN")
+            for step in self._journal:
+                self._connection.execute(step)
+
+    def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a question of our own. Raises SqlError, translated."""
+        import duckdb
+
+        from freshet_emulator.tables.complaints import translated
+
+        try:
+            return self._connection.execute(sql, list(values)).fetchall()
+        except duckdb.Error as error:
+            self._recover()
+            raise translated(str(error), sql) from error
+
+    def describe(self, sql: str) -> list[str]:
+        """The types of a query's columns; empty if it can't be run."""
+        import duckdb
+
+        try:
+            return [str(entry[1]) for entry in self._connection.execute(sql).description or []]
+        except duckdb.Error:
+            self._recover()
+            return []
+
+    def close(self) -> None:
+        """Roll back what is open and close."""
+        with self._lock:
+            self._journal = None
+            self._connection.close()
+            self._locks.release(self._id)
