@@ -66,6 +66,12 @@ async def body_of(request: Request) -> dict[str, Any]:
     return found
 
 
+def object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
+    """An object inside a body; an empty one if it is missing or something else."""
+    found = body.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def token_of(request: Request) -> str:
     """The token in the Authorization header."""
     found = TOKEN.search(request.headers.get("authorization", ""))
@@ -80,9 +86,9 @@ class Requests:
 
     async def login(self, request: Request) -> Response:
         """`POST /session/v1/login-request`."""
-        data = (await body_of(request)).get("data")
+        data = object_in(await body_of(request), "data")
         try:
-            user, owner = self._emulator.sessions.authenticate(data if isinstance(data, dict) else {})
+            user, owner = self._emulator.sessions.authenticate(data)
         except LoginRefusedError as error:
             return JSONResponse(protocol.refused_login(error))
         asked: dict[str, str | None] = {key: identifier(value) for key, value in request.query_params.items()}
@@ -90,6 +96,8 @@ class Requests:
             asked["databaseName"] = asked.get("databaseName") or owner.database
             asked["schemaName"] = asked.get("schemaName") or owner.schema
         session = self._emulator.open_session(user, asked)
+        for key, value in object_in(data, "SESSION_PARAMETERS").items():
+            session.parameters[key.upper()] = str(value)
         return JSONResponse(protocol.login_answer(session, self._emulator.sessions.validity))
 
     async def renew(self, request: Request) -> Response:
@@ -191,10 +199,10 @@ class Requests:
 
     def _submit(self, session: Session, request_id: str, body: dict[str, Any]) -> Query:
         """Start the query of a request. One that is only to be described has no values yet, and changes nothing."""
-        sql, given = str(body.get("sqlText") or ""), body.get("bindings")
-        bindings = given if isinstance(given, dict) else {}
+        sql, bindings = str(body.get("sqlText") or ""), object_in(body, "bindings")
         if not body.get("describeOnly"):
-            return self._emulator.queries.submit(session, request_id, sql, bindings)
+            asked = {key.upper(): str(value) for key, value in object_in(body, "parameters").items()}
+            return self._emulator.queries.submit(session, request_id, sql, bindings, parameters=asked)
         unbound = range(len(bindings), count_placeholders(sql))
         bindings |= {str(at + 1): {"type": "TEXT", "value": None} for at in unbound}
         known_result = None if READS.match(sql) else status("Described.")

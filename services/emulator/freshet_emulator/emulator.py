@@ -13,7 +13,7 @@ from freshet_emulator.catalog import DEFAULT_DATABASE, DEFAULT_SCHEMA, DEFAULT_W
 from freshet_emulator.errors import EmulatorError
 from freshet_emulator.interpreter import Interpreter
 from freshet_emulator.interpreter.context import World
-from freshet_emulator.queries import Queries
+from freshet_emulator.queries import Queries, Query
 from freshet_emulator.results import Result
 from freshet_emulator.sessions import Credentials, Session, Sessions
 from freshet_emulator.settings import EmulatorSettings
@@ -69,7 +69,7 @@ class Emulator:
         self.tables = Tables(state / "tables.duckdb" if state else None)
         credentials = Credentials(user=settings.user, password=settings.password)
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity)
-        self.queries = Queries(self._interpreter().run, self._stop_synchronous_job)
+        self.queries = Queries(self._interpreter().run, self._stop)
         self.faults = Faults()
         self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -82,6 +82,8 @@ class Emulator:
                 tables=self.tables,
                 scan=self._scan,
                 abort=self._abort,
+                record=lambda session, sql, result: self.queries.record(session, sql, result),
+                wait=lambda query_id, seconds: self.queries.wait(query_id, seconds),
             )
         )
 
@@ -142,9 +144,11 @@ class Emulator:
         lines += ["# TYPE freshet_emulator_queries gauge", f"freshet_emulator_queries {self.queries.count()}"]
         return "\n".join(lines) + "\n"
 
-    def _stop_synchronous_job(self, query_id: str) -> None:
+    def _stop(self, query: Query) -> None:
+        """What an abort stops besides the query: its statement in the tables, its synchronous job."""
+        self.tables.interrupt(query.session.id, query.id)
         for job in self.platform.jobs():
-            if job.query_id == query_id and not job.is_async:
+            if job.query_id == query.id and not job.is_async:
                 self.platform.cancel(job.name)
 
 

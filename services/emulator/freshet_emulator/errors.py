@@ -64,6 +64,11 @@ def taken(name: str) -> SqlError:
     return compilation(f"Object '{name}' already exists.", code=2002, sqlstate="42710")
 
 
+def wrong_count(actual: int, desired: int) -> SqlError:
+    """More statements, or fewer, than the client said."""
+    return SqlError(8, "0A000", f"Actual statement count {actual} did not match the desired statement count {desired}.")
+
+
 def no_current(kind: str) -> SqlError:
     """An unqualified name in a session that has no current database or schema."""
     return SqlError(

@@ -66,7 +66,7 @@ def login_answer(session: Session, validity: float) -> Envelope:
             "remMeToken": None,
             "remMeValidityInSeconds": 0,
             "healthCheckInterval": 45,
-            "parameters": parameters(),
+            "parameters": parameters(session),
             "sessionInfo": {
                 "databaseName": session.database,
                 "schemaName": session.schema,
@@ -90,9 +90,13 @@ def renewal_answer(session: Session, validity: float) -> Envelope:
     )
 
 
-def parameters() -> list[Envelope]:
+def parameters(session: Session) -> list[Envelope]:
     """Session parameters as the wire lists them."""
-    return [{"name": name, "value": value} for name, value in PARAMETERS.items()]
+    values = dict(PARAMETERS)
+    for name, default in PARAMETERS.items():
+        if (found := session.parameters.get(name)) is not None:
+            values[name] = found.upper() in ("TRUE", "1", "ON") if isinstance(default, bool) else found
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def running_answer(query: Query, *, is_async: bool = False) -> Envelope:
@@ -134,8 +138,12 @@ def error_data(query: Query, error: SqlError) -> Envelope:
 def result_data(query: Query, result: Result) -> Envelope:
     """What a successful statement's answer carries."""
     session = query.session
-    return {
-        "parameters": parameters(),
+    several = {
+        "resultIds": ",".join(child for child, _ in result.children),
+        "resultTypes": ",".join(str(int(kind)) for _, kind in result.children),
+    }
+    return (several if result.children else {}) | {
+        "parameters": parameters(session),
         "rowtype": [row_type(column) for column in result.columns],
         "rowset": encode_rows(result),
         "total": len(result.rows),

@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,6 @@ KEPT = 2_000
 
 log = structlog.get_logger()
 
-Run = Callable[[Session, str, str, Mapping[str, Any]], Result]
-
 
 @dataclass(kw_only=True, slots=True)
 class Query:
@@ -30,8 +28,13 @@ class Query:
 
     session: Session
     sql: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     outcome: Future[Result | SqlError] = field(default_factory=Future)
+
+    def parameter(self, name: str) -> str | None:
+        """A parameter of the request, else of the session."""
+        return self.parameters.get(name) or self.session.parameters.get(name)
 
     @property
     def status(self) -> str:
@@ -45,12 +48,15 @@ class Query:
 
 
 ABORTED = SqlError(604, "57014", "SQL execution canceled")
+TIMEOUT = "STATEMENT_TIMEOUT_IN_SECONDS"
+
+Run = Callable[[Query, Mapping[str, Any]], Result]
 
 
 class Queries:
     """All queries by id, and by the request that brought them. Safe to call from any thread."""
 
-    def __init__(self, run: Run, on_abort: Callable[[str], None]) -> None:
+    def __init__(self, run: Run, on_abort: Callable[[Query], None]) -> None:
         self._run = run
         self._on_abort = on_abort
         self._lock = threading.Lock()
@@ -64,6 +70,7 @@ class Queries:
         sql: str,
         bindings: Mapping[str, Any],
         *,
+        parameters: Mapping[str, str] | None = None,
         known_result: Result | None = None,
     ) -> Query:
         """Start a query, or find the one that this request has started already. With a known result nothing is run."""
@@ -71,15 +78,47 @@ class Queries:
             known = self._by_request.get((session.id, request_id)) if request_id else None
             if known is not None:
                 return known
-            query = Query(session=session, sql=sql)
+            query = Query(session=session, sql=sql, parameters=parameters or {})
             self._by_id[query.id] = query
             self._by_request[session.id, request_id or query.id] = query
             self._forget_oldest()
         if known_result is not None:
             settle(query.outcome, known_result)
             return query
+        self._limit(query)
         threading.Thread(target=self._work, args=(query, bindings), name=f"query-{query.id}", daemon=True).start()
         return query
+
+    def record(self, session: Session, sql: str, result: Result) -> str:
+        """Keep the result of one of several statements under an id of its own."""
+        query = Query(session=session, sql=sql)
+        settle(query.outcome, result)
+        with self._lock:
+            self._by_id[query.id] = query
+        return query.id
+
+    def wait(self, query_id: str, seconds: float) -> None:
+        """Let a query sleep, until it is aborted at the latest."""
+        query = self.find(query_id)
+        if query is not None:
+            wait([query.outcome], seconds)
+
+    def _limit(self, query: Query) -> None:
+        """End the query when the client's time limit is over."""
+        seconds = query.parameter(TIMEOUT) or "0"
+        if not seconds.isdecimal() or int(seconds) == 0:
+            return
+        reason = f"Statement reached its statement or warehouse timeout of {seconds} second(s) and was canceled."
+        timer = threading.Timer(int(seconds), self._end, (query, SqlError(630, "57014", reason)))
+        timer.daemon = True
+        query.outcome.add_done_callback(lambda _: timer.cancel())
+        timer.start()
+
+    def _end(self, query: Query, error: SqlError) -> bool:
+        if not settle(query.outcome, error):
+            return False
+        self._on_abort(query)
+        return True
 
     def find(self, query_id: str) -> Query | None:
         """A query by its id."""
@@ -104,10 +143,7 @@ class Queries:
     def abort(self, query_id: str) -> bool:
         """End a running query as aborted; False if it does not run."""
         query = self.find(query_id)
-        if query is None or not settle(query.outcome, ABORTED):
-            return False
-        self._on_abort(query_id)
-        return True
+        return query is not None and self._end(query, ABORTED)
 
     def count(self) -> int:
         """How many queries run now."""
@@ -121,7 +157,7 @@ class Queries:
 
     def _work(self, query: Query, bindings: Mapping[str, Any]) -> None:
         try:
-            settle(query.outcome, self._run(query.session, query.id, query.sql, bindings))
+            settle(query.outcome, self._run(query, bindings))
         except SqlError as error:
             settle(query.outcome, error)
         except Exception as error:

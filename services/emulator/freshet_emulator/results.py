@@ -28,6 +28,7 @@ class StatementType(IntEnum):
     MERGE = 13312
     SHOW = 17408
     OTHER = 24576
+    SEVERAL = 40960
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +44,12 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What a statement answers. `effects` names what a USE changed: the final database, schema, …"""
+    """What a statement answers. `children` are the queries of a request with several statements, and their types."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     statement_type: StatementType = StatementType.SHOW
+    children: Sequence[tuple[str, StatementType]] = ()
 
 
 def text_result(name: str, text: str | None, statement_type: StatementType = StatementType.OTHER) -> Result:

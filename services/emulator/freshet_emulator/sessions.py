@@ -13,6 +13,7 @@ from typing import Any
 
 from freshet_emulator.errors import LoginRefusedError, no_current
 from freshet_emulator.spcs.tokens import ContainerTokens
+from freshet_emulator.sql.lexer import Token
 from freshet_emulator.sql.names import FullName, ObjectName
 
 SESSION_GONE = 390111
@@ -35,6 +36,7 @@ class Session:
     master_token: str
     expires_at: float
     parameters: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Token] = field(default_factory=dict)
     last_query_id: str | None = None
 
     def resolve(self, name: ObjectName) -> FullName:
@@ -79,9 +81,12 @@ class Sessions:
         user, token = str(data.get("LOGIN_NAME") or ""), str(data.get("TOKEN") or "")
         if method == "OAUTH":
             owner = self._tokens.owner(token)
-            if owner is None:
+            if owner is not None:
+                return owner.name, owner
+            user = user or self._credentials.user
+            if not self._credentials.accepts_password(user, token):
                 raise LoginRefusedError(390303, "Invalid OAuth access token.")
-            return owner.name, owner
+            return user.upper(), None
         if method == "PROGRAMMATIC_ACCESS_TOKEN" and self._credentials.accepts_password(user, token):
             return user.upper(), None
         if method not in ("SNOWFLAKE", "PROGRAMMATIC_ACCESS_TOKEN"):

@@ -14,13 +14,19 @@ from freshet_emulator.tables.database import Tables
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """Everything that statements can see or change. `scan` gives an earlier query's result, `abort` stops a query."""
+    """Everything that statements can see or change.
+
+    `scan` gives an earlier query's result, `abort` stops a query, `record` keeps the result of one of several
+    statements, `wait` lets a query sleep for some seconds.
+    """
 
     catalog: Catalog
     platform: Platform
     tables: Tables
     scan: Callable[[str], Result]
     abort: Callable[[str], bool]
+    record: Callable[[Session, str, Result], str]
+    wait: Callable[[str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from freshet_emulator.errors import wrong_count
 from freshet_emulator.interpreter import catalog, pools, services
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
-from freshet_emulator.results import Result
-from freshet_emulator.sessions import Session
+from freshet_emulator.queries import Query
+from freshet_emulator.results import Result, StatementType, text_result
 from freshet_emulator.sql import statements
 from freshet_emulator.sql.grammar import parse
+from freshet_emulator.sql.lexer import split
 
+COUNT = "MULTI_STATEMENT_COUNT"
 Handler = Callable[[Context, Any], Result]
 HANDLERS: dict[type, Handler] = {
     statements.ExecuteJob: services.execute_job,
@@ -40,16 +43,40 @@ class Interpreter:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def run(self, session: Session, query_id: str, sql: str, bindings: Mapping[str, Any]) -> Result:
-        """The result of a statement. Raises SqlError."""
-        context = Context(world=self._world, session=session, query_id=query_id)
+    def run(self, query: Query, bindings: Mapping[str, Any]) -> Result:
+        """The result of a query, of one statement or as many as the client said. Raises SqlError."""
+        context = Context(world=self._world, session=query.session, query_id=query.id)
+        desired = int(query.parameter(COUNT) or 1)
+        if desired == 1:
+            found = self.run_one(context, query.sql, bindings)
+        else:
+            found = self.run_several(context, query.sql, bindings, desired)
+        query.session.last_query_id = query.id
+        return found
+
+    def run_one(self, context: Context, sql: str, bindings: Mapping[str, Any]) -> Result:
+        """One statement, for each row of its bindings."""
         results = [self.run_once(context, sql, one) for one in unrolled(bindings)]
-        session.last_query_id = query_id
         return results[0] if len(results) == 1 else summed(results)
+
+    def run_several(self, context: Context, sql: str, bindings: Mapping[str, Any], desired: int) -> Result:
+        """Several statements, up to the first that fails; `desired` 0 is any number. Raises SqlError 8."""
+        pieces, values = split(sql), [bindings[key] for key in sorted(bindings, key=int)]
+        if desired not in (0, len(pieces)):
+            raise wrong_count(len(pieces), desired)
+        children: list[tuple[str, StatementType]] = []
+        for text, marks in pieces:
+            given, values = dict(enumerate(values[:marks])), values[marks:]
+            found = self.run_one(context, text, {str(at): value for at, value in given.items()})
+            child = self._world.record(context.session, text, found)
+            context.session.last_query_id = child
+            children.append((child, found.statement_type))
+        answer = text_result("multiple statement execution", "Multiple statements executed successfully.")
+        return replace(answer, statement_type=StatementType.SEVERAL, children=children)
 
     def run_once(self, context: Context, sql: str, bindings: Mapping[str, Any]) -> Result:
         """One statement with one set of values."""
-        statement = parse(sql, bindings)
+        statement = parse(sql, bindings, context.session.variables)
         if isinstance(statement, statements.ExecuteImmediate):
             return self.run_once(context, statement.sql, {})
         if isinstance(statement, statements.TableStatement):

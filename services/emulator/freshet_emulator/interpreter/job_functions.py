@@ -78,10 +78,24 @@ def system(context: Context, name: str, given: Arguments) -> str | None:
             return service_status(find(context, given.required(0, "service name")))
         case "SYSTEM$WAIT_FOR_SERVICES":
             return wait_for_services(context, given)
+        case "SYSTEM$WAIT":
+            return pause(context, given)
         case "SYSTEM$CANCEL_QUERY":
             found = context.world.abort(given.required(0, "query id"))
             return "query cancelled." if found else "Identified SQL statement is not currently executing."
     raise compilation(f"Unknown function {name}", code=2141, sqlstate="42601")
+
+
+UNITS = {"MILLISECONDS": 0.001, "SECONDS": 1.0, "MINUTES": 60.0, "HOURS": 3600.0, "DAYS": 86_400.0}
+
+
+def pause(context: Context, given: Arguments) -> str:
+    """SYSTEM$WAIT(amount [, unit])."""
+    amount, unit = given.number(given.required(0, "amount"), "amount"), (given.text(1) or "SECONDS").upper()
+    if unit not in UNITS:
+        raise compilation(f"'{unit}' is not a unit of time.", code=1008, sqlstate="22023")
+    context.world.wait(context.query_id, (amount or 0.0) * UNITS[unit])
+    return f"waited {given.text(0)} {unit.lower()}"
 
 
 def find(context: Context, name: str) -> Job:

@@ -42,7 +42,7 @@ def run_on_tables(context: Context, statement: TableStatement) -> Result:
     session = context.session
     zone = session.parameters.get("TIMEZONE", "UTC")
     with (
-        context.world.tables.of_session(session.id).statement(zone) as tables,
+        context.world.tables.of_session(session.id).statement(context.query_id, zone) as tables,
         Materialized(tables) as made,
     ):
         return run_prepared(context, statement, tables, made)

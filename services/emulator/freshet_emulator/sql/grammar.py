@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from freshet_emulator.errors import SqlError, unknown_statement
+from freshet_emulator.errors import SqlError, unknown_statement, wrong_count
 from freshet_emulator.sql import catalog, pools, services
-from freshet_emulator.sql.lexer import Kind, tokenize
+from freshet_emulator.sql.lexer import Kind, Token, split, tokenize
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import Statement, TableStatement
 
@@ -18,13 +18,15 @@ RULES: dict[tuple[str, ...], Rule] = {**services.RULES, **pools.RULES, **catalog
 BEGINNINGS = sorted(RULES, key=len, reverse=True)
 
 
-def parse(sql: str, bindings: Mapping[str, Any] | None = None) -> Statement:
+def parse(
+    sql: str, bindings: Mapping[str, Any] | None = None, variables: Mapping[str, Token] | None = None
+) -> Statement:
     """One statement. Raises SqlError 1003 if there is none, if there are several, or if it is misspelt."""
-    tokens = tokenize(sql, bindings)
+    tokens = tokenize(sql, bindings, variables)
     if tokens[0].kind is Kind.END:
         raise SqlError(900, "42601", "SQL compilation error:\nEmpty SQL statement.")
     if any(token.is_symbol(";") for token in tokens):
-        raise SqlError(8, "0A000", "Actual statement count did not match the desired statement count 1.")
+        raise wrong_count(len(split(sql)), 1)
     reader = Reader(sql, tokens)
     for beginning in BEGINNINGS:
         if reader.accept(*beginning):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -54,6 +54,7 @@ PATTERN = re.compile(
   | (?P<quoted>"(?:[^"]|"")+")
   | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
   | (?P<word>[A-Za-z_][A-Za-z0-9_$]*)
+  | (?P<variable>\$[A-Za-z_][A-Za-z0-9_$]*)
   | (?P<param>\?)
   | (?P<symbol>=>|::|\|\||<>|!=|<=|>=|->>|.)
     """,
@@ -87,13 +88,16 @@ def string_token(value: str, start: int, end: int) -> Token:
     )
 
 
-def tokenize(sql: str, bindings: Mapping[str, Any] | None = None) -> list[Token]:
-    """The tokens of one statement, ended by one END token.
+def tokenize(
+    sql: str, bindings: Mapping[str, Any] | None = None, variables: Mapping[str, Token] | None = None
+) -> list[Token]:
+    """The tokens of one statement, ended by one END token; `$name` is replaced by the variable's value.
 
-    Raises SqlError 1003 for text that is no token and for a `?` that nothing is bound to.
+    Raises SqlError 1003 for text that is no token and for a `?` that nothing is bound to, 2211 for a variable that
+    is not set.
     """
-    values = bound_values(bindings or {})
-    tokens = [token for match in PATTERN.finditer(sql) if (token := read(match, sql, values)) is not None]
+    values, known = bound_values(bindings or {}), variables or {}
+    tokens = [token for match in PATTERN.finditer(sql) if (token := read(match, sql, values, known)) is not None]
     while tokens and tokens[-1].is_symbol(";"):
         tokens.pop()
     tokens.append(Token(kind=Kind.END, text="<EOF>", value="", start=len(sql), end=len(sql)))
@@ -105,13 +109,36 @@ def count_placeholders(sql: str) -> int:
     return sum(1 for match in PATTERN.finditer(sql) if match.lastgroup == "param")
 
 
-def read(match: re.Match[str], sql: str, values: Iterator[Token]) -> Token | None:
+def split(sql: str) -> list[tuple[str, int]]:
+    """The statements of a text that semicolons part, each with how many `?` it has; empty ones are left out."""
+    found, start, marks, used = [], 0, 0, False
+    for match in PATTERN.finditer(sql):
+        if match.group() == ";":
+            found += [(sql[start : match.start()], marks)] if used else []
+            start, marks, used = match.end(), 0, False
+        else:
+            marks += match.lastgroup == "param"
+            used = used or match.lastgroup != "skip"
+    return [*found, (sql[start:], marks)] if used else found
+
+
+def variable(match: re.Match[str], variables: Mapping[str, Token]) -> Token:
+    """The value of a session variable, where its name stood."""
+    found = variables.get(match.group()[1:].upper())
+    if found is None:
+        raise compilation(f"Session variable '{match.group().upper()}' does not exist", code=2211, sqlstate="02000")
+    return replace(found, start=match.start(), end=match.end())
+
+
+def read(match: re.Match[str], sql: str, values: Iterator[Token], variables: Mapping[str, Token]) -> Token | None:
     """One match as a token; None for blanks and comments."""
     group, text, (start, end) = match.lastgroup, match.group(), match.span()
     if group == "skip":
         return None
     if group == "param":
         return bound(values, start, end)
+    if group == "variable":
+        return variable(match, variables)
     if group in ("string", "dollar"):
         return string_token(unescape(text[1:-1]) if group == "string" else text[2:-2], start, end)
     if group == "quoted":
@@ -129,7 +156,7 @@ def bound(values: Iterator[Token], start: int, end: int) -> Token:
     token = next(values, None)
     if token is None:
         raise compilation("Bind variable ? not set.", code=2049, sqlstate="42601")
-    return Token(kind=token.kind, text=token.text, value=token.value, start=start, end=end)
+    return replace(token, start=start, end=end)
 
 
 def bound_values(bindings: Mapping[str, Any]) -> Iterator[Token]:
@@ -143,6 +170,8 @@ def bound_value(kind: str, value: Any) -> Token:
     if value is None:
         return Token(kind=Kind.WORD, text="NULL", value="NULL", start=0, end=0)
     text = str(value)
+    if kind == "BINARY":
+        return Token(kind=Kind.SYMBOL, text=f"X'{bytes.fromhex(text).hex()}'", value=text, start=0, end=0)
     if kind in ("FIXED", "REAL"):
         return Token(kind=Kind.NUMBER, text=text, value=text, start=0, end=0)
     if kind == "BOOLEAN":

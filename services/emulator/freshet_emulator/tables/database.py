@@ -59,6 +59,13 @@ class Tables:
             name = quoted(stored_schema(database, schema))
             self._open().cursor().execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
+    def interrupt(self, session_id: int, query_id: str) -> None:
+        """Stop what a query runs here; nothing happens if it does not run here."""
+        with self._lock:
+            found = self._sessions.get(session_id)
+        if found is not None:
+            found.interrupt(query_id)
+
     def leave(self, session_id: int) -> None:
         """Close the session's connection; what it has not committed is rolled back."""
         with self._lock:
@@ -104,6 +111,7 @@ class SessionTables:
         self._connection = connection
         self._locks = locks
         self._zone = ""
+        self._running = ""
         self._journal: list[str] | None = None
         self.temporary: set[FullName] = set()
 
@@ -113,12 +121,21 @@ class SessionTables:
         return self._journal is not None
 
     @contextlib.contextmanager
-    def statement(self, time_zone: str) -> Iterator[SessionTables]:
+    def statement(self, query_id: str, time_zone: str) -> Iterator[SessionTables]:
         """Keep other statements of the session out, with this time zone set."""
         with self._lock:
             if time_zone != self._zone:
                 self.set_zone(time_zone)
-            yield self
+            self._running = query_id
+            try:
+                yield self
+            finally:
+                self._running = ""
+
+    def interrupt(self, query_id: str) -> None:
+        """Stop a statement that runs."""
+        if self._running == query_id:
+            self._connection.interrupt()
 
     def set_zone(self, time_zone: str) -> None:
         """The zone that instants are read and written in. Raises SqlError for one that is none."""
