@@ -6,6 +6,7 @@ the connector of the interpreter that runs this is the one that is used. Prints 
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 PORT, LIBRARIES = int(sys.argv[1]), sys.argv[2:]
 sys.path.extend(LIBRARIES)
 
+import connector_claims  # noqa: E402 - found by the path above
 from snowflake import connector  # noqa: E402 - found by the path above
 
 from freshet.snowflake import JobServices, JobStatus, SnowflakeRefusedError, SnowflakeSettings  # noqa: E402
@@ -120,7 +122,10 @@ def main() -> None:
         with connector.connect(**ARGUMENTS, paramstyle=style) as connection, connection.cursor() as cursor:
             claim(cursor)
     jobs_are_driven()
-    print(json.dumps({"connector": connector.__version__, "claims": len(CLAIMS) + 1}))
+    for plain in connector_claims.CLAIMS:
+        with contextlib.ExitStack() as opened:
+            plain(lambda opened=opened, **changes: opened.enter_context(connector.connect(**ARGUMENTS | changes)))
+    print(json.dumps({"connector": connector.__version__, "claims": len(CLAIMS) + 1 + len(connector_claims.CLAIMS)}))
 
 
 if __name__ == "__main__":

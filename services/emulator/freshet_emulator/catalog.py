@@ -31,6 +31,8 @@ class Catalog:
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is one."""
+        if kind == "SCHEMA" and name.endswith(".INFORMATION_SCHEMA"):
+            kind, name = "DATABASE", name.removesuffix(".INFORMATION_SCHEMA")
         with self._lock:
             return (kind, name) in self._objects
 

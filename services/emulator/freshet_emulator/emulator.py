@@ -82,8 +82,8 @@ class Emulator:
                 tables=self.tables,
                 scan=self._scan,
                 abort=self._abort,
-                record=lambda session, sql, result: self.queries.record(session, sql, result),
-                wait=lambda query_id, seconds: self.queries.wait(query_id, seconds),
+                record=self._record,
+                wait=self._wait,
             )
         )
 
@@ -92,6 +92,12 @@ class Emulator:
 
     def _abort(self, query_id: str) -> bool:
         return self.queries.abort(query_id)
+
+    def _record(self, session: Session, sql: str, result: Result) -> str:
+        return self.queries.record(session, sql, result)
+
+    def _wait(self, query_id: str, seconds: float) -> None:
+        self.queries.wait(query_id, seconds)
 
     def start(self) -> None:
         """Take up kept jobs, make the default pools, begin to place."""

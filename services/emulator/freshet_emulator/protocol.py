@@ -95,8 +95,15 @@ def parameters(session: Session) -> list[Envelope]:
     values = dict(PARAMETERS)
     for name, default in PARAMETERS.items():
         if (found := session.parameters.get(name)) is not None:
-            values[name] = found.upper() in ("TRUE", "1", "ON") if isinstance(default, bool) else found
+            values[name] = of_kind(found, default)
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def of_kind(text: str, default: object) -> str | int:
+    """A parameter's text as the kind of value that its default is; connector 4 computes with them."""
+    if isinstance(default, bool):
+        return text.upper() in ("TRUE", "1", "ON")
+    return int(text) if isinstance(default, int) and text.isdecimal() else text
 
 
 def running_answer(query: Query, *, is_async: bool = False) -> Envelope:

@@ -76,12 +76,15 @@ def columns_of(names: Sequence[str], types: dict[str, str]) -> list[Column]:
 
 
 def row_type(column: Column) -> dict[str, Any]:
-    """The wire's description of a column. Connector 5 insists on `length` for binary columns."""
+    """The wire's description of a column.
+
+    Connector 5 insists on `length` for binary columns, and a NUL in a name ends the whole client process.
+    """
     kind = column.type
     has_length = kind in ("TEXT", "BINARY")
     temporal = kind.startswith("TIMESTAMP") or kind == "TIME"
     return {
-        "name": column.name,
+        "name": column.name.replace("\0", ""),
         "type": kind.lower(),
         "nullable": True,
         "length": (column.length or TEXT_LENGTH) if has_length else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from freshet_emulator.errors import wrong_count
 from freshet_emulator.interpreter import catalog, pools, services
+from freshet_emulator.interpreter import session as variables
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
 from freshet_emulator.queries import Query
@@ -34,6 +35,8 @@ HANDLERS: dict[type, Handler] = {
     statements.ShowObjects: catalog.show_objects,
     statements.Use: catalog.use,
     statements.AlterSession: catalog.alter_session,
+    statements.UnsetVariables: variables.unset_variables,
+    statements.ShowSession: variables.show,
 }
 
 
@@ -79,6 +82,8 @@ class Interpreter:
         statement = parse(sql, bindings, context.session.variables)
         if isinstance(statement, statements.ExecuteImmediate):
             return self.run_once(context, statement.sql, {})
+        if isinstance(statement, statements.SetVariables):
+            return variables.set_variables(context, statement, lambda text: self.run_once(context, text, {}))
         if isinstance(statement, statements.TableStatement):
             return run_directly(context, statement) or run_on_tables(context, statement)
         return HANDLERS[type(statement)](context, statement)

@@ -19,7 +19,7 @@ from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import TableStatement
 from freshet_emulator.tables import listing
 from freshet_emulator.tables.database import SessionTables
-from freshet_emulator.tables.headings import name_projections, projections
+from freshet_emulator.tables.headings import MARK, name_projections, projections
 from freshet_emulator.tables.names import INFORMATION, Scope
 from freshet_emulator.tables.plans import CHANGES, Plan, Work, parse, planned
 from freshet_emulator.tables.sharpen import sharpened
@@ -118,7 +118,7 @@ def selected(
 ) -> Result:
     """The answer of a query; a column of a table has the type it was declared with."""
     declared = listing.declarations(tables, plan.tables)
-    found = [wire_column(name, kind, declared.get((name, kind))) for name, kind in columns]
+    found = [wire_column(name.removeprefix(MARK), kind, declared.get((name, kind))) for name, kind in columns]
     found = [nameless(column, expression) for column, expression in zip(found, expressions(plan, found), strict=True)]
     return sharpened(tables, plan, Result(columns=found, rows=rows, statement_type=StatementType.SELECT))
 

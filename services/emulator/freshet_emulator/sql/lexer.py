@@ -62,6 +62,7 @@ PATTERN = re.compile(
 )
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))|''", re.DOTALL)
+TEMPORAL = ("DATE", "TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -135,10 +136,8 @@ def read(match: re.Match[str], sql: str, values: Iterator[Token], variables: Map
     group, text, (start, end) = match.lastgroup, match.group(), match.span()
     if group == "skip":
         return None
-    if group == "param":
-        return bound(values, start, end)
-    if group == "variable":
-        return variable(match, variables)
+    if group in ("param", "variable"):
+        return bound(values, start, end) if group == "param" else variable(match, variables)
     if group in ("string", "dollar"):
         return string_token(unescape(text[1:-1]) if group == "string" else text[2:-2], start, end)
     if group == "quoted":
@@ -173,11 +172,13 @@ def bound_value(kind: str, value: Any) -> Token:
     if kind == "BINARY":
         return Token(kind=Kind.SYMBOL, text=f"X'{bytes.fromhex(text).hex()}'", value=text, start=0, end=0)
     if kind in ("FIXED", "REAL"):
-        return Token(kind=Kind.NUMBER, text=text, value=text, start=0, end=0)
+        written = text if kind == "FIXED" else f"('{float(text)}'::FLOAT)"
+        return Token(kind=Kind.NUMBER, text=written, value=text, start=0, end=0)
     if kind == "BOOLEAN":
         word = "TRUE" if text.lower() in ("true", "1") else "FALSE"
         return Token(kind=Kind.WORD, text=word, value=word, start=0, end=0)
-    return string_token(temporal_text(kind, text), 0, 0)
+    found = string_token(temporal_text(kind, text), 0, 0)
+    return replace(found, text=f"({found.text}::{kind})") if kind in TEMPORAL else found
 
 
 def temporal_text(kind: str, text: str) -> str:

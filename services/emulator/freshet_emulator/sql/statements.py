@@ -139,6 +139,30 @@ class AlterSession:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SetVariables:
+    """SET; `tokens` are the expressions, `sql` is the query that gives their values."""
+
+    names: tuple[str, ...]
+    tokens: tuple[Token, ...]
+    sql: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnsetVariables:
+    """UNSET."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShowSession:
+    """SHOW VARIABLES or PARAMETERS."""
+
+    kind: str
+    filter: Filter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecuteImmediate:
     """EXECUTE IMMEDIATE of one statement."""
 
@@ -170,5 +194,8 @@ Statement = (
     | Use
     | AlterSession
     | ExecuteImmediate
+    | SetVariables
+    | UnsetVariables
+    | ShowSession
     | TableStatement
 )

@@ -45,7 +45,7 @@ COMPLAINTS: tuple[tuple[re.Pattern[str], Callable[[str], SqlError]], ...] = (
     (re.compile(rf"Sequence with name {NAME} does not exist"), lambda name: missing("Sequence", name)),
     (re.compile(rf"(?:Table|View|Sequence) with name {NAME} already exists"), taken),
     (re.compile(rf"Existing object {NAME} is of type"), taken),
-    (re.compile(rf"Referenced column {NAME} not found"), invalid_identifier),
+    (re.compile(rf"Referenced column {NAME} (?:was )?not found"), invalid_identifier),
     (re.compile(rf"Referenced table {NAME} not found"), invalid_identifier),
     (re.compile(rf"does not have a column (?:named|with name) {NAME}(?:$|\s|!)"), invalid_identifier),
     (re.compile(rf"Column {NAME} (?:does not exist|not found)"), invalid_identifier),

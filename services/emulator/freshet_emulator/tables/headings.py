@@ -10,6 +10,8 @@ from freshet_emulator.sql.lexer import Kind, Token
 
 AFTER_LIST = ("FROM", "WHERE", "GROUP", "HAVING", "ORDER", "QUALIFY", "LIMIT", "UNION", "EXCEPT", "MINUS", "INTERSECT")
 BEFORE_LIST = ("DISTINCT", "ALL")
+# In front of a name that is an expression's text, so that no column is mistaken for it.
+MARK = "\x01"
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 
@@ -72,4 +74,4 @@ def is_named(expression: exp.Expr) -> bool:
 
 def alias(expression: exp.Expr, text: str) -> exp.Expr:
     """An expression under the name of its text."""
-    return exp.alias_(expression, text.upper(), quoted=True, copy=False)
+    return exp.alias_(expression, MARK + text.upper(), quoted=True, copy=False)
