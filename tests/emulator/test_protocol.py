@@ -6,39 +6,12 @@ import gzip
 import json
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.emulator.server import CREDENTIALS, EmulatorProcess, fresh
-
-Answer = dict[str, Any]
-
-
-class Client:
-    """A connector reduced to its requests."""
-
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
-        login = {"LOGIN_NAME": CREDENTIALS["user"], "PASSWORD": CREDENTIALS["password"]}
-        self.tokens = self.post("/session/v1/login-request", {"data": login})["data"]
-
-    def post(self, path: str, body: object, token: str = "None") -> Answer:
-        headers = {"Authorization": f'Snowflake Token="{token}"'}
-        answer = self.http.post(path, json=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        found: Answer = answer.json()
-        return found
-
-    def query(self, sql: str, request_id: str = "", **more: object) -> Answer:
-        path = f"/queries/v1/query-request?requestId={request_id or uuid.uuid4()}"
-        return self.post(path, {"sqlText": sql, **more}, self.tokens["token"])
-
-    def renew(self) -> Answer:
-        body = {"oldSessionToken": self.tokens["token"], "requestType": "RENEW"}
-        return self.post("/session/token-request", body, self.tokens["masterToken"])
+from tests.emulator.client import Client
+from tests.emulator.server import EmulatorProcess, fresh
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import re
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -21,6 +18,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freshet_emulator import protocol
+from freshet_emulator.bodies import BadBodyError, body_of, object_in
+from freshet_emulator.control import Control
 from freshet_emulator.emulator import Emulator
 from freshet_emulator.errors import LoginRefusedError, SqlError
 from freshet_emulator.queries import Query
@@ -32,7 +31,16 @@ from freshet_emulator.sql.reader import parse_name
 TOKEN = re.compile(r'Snowflake Token="([^"]*)"')
 READS = re.compile(r"\s*(?:SELECT|WITH|SHOW|DESC|DESCRIBE)\b", re.IGNORECASE)
 
+# Where a request carries the way to cut its connection off.
+ABORT = "freshet.abort"
+
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def cut_off(cycle: Any) -> None:
+    """Close the connection of a request without an answer, as a broken network does."""
+    if cycle is not None:
+        cycle.transport.abort()
 
 
 class SingleSlashes:
@@ -44,32 +52,10 @@ class SingleSlashes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on with the path made plain."""
         if scope["type"] == "http":
-            scope = {**scope, "path": re.sub("/+", "/", scope["path"])}
+            # Only the server's own connection can be cut off in the middle, and its `send` is the way to it.
+            cycle = getattr(send, "__self__", None)
+            scope = {**scope, "path": re.sub("/+", "/", scope["path"]), ABORT: lambda: cut_off(cycle)}
         await self._app(scope, receive, send)
-
-
-class BadBodyError(Exception):
-    """The request's body is not a JSON object."""
-
-
-async def body_of(request: Request) -> dict[str, Any]:
-    """The body as JSON, unpacked if it is gzipped; an empty one is an empty object. Raises BadBodyError."""
-    raw = await request.body()
-    try:
-        if request.headers.get("content-encoding") == "gzip":
-            raw = gzip.decompress(raw)
-        found = orjson.loads(raw) if raw else {}
-    except (OSError, EOFError, zlib.error, orjson.JSONDecodeError) as error:
-        raise BadBodyError from error
-    if not isinstance(found, dict):
-        raise BadBodyError
-    return found
-
-
-def object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
-    """An object inside a body; an empty one if it is missing or something else."""
-    found = body.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def token_of(request: Request) -> str:
@@ -87,6 +73,8 @@ class Requests:
     async def login(self, request: Request) -> Response:
         """`POST /session/v1/login-request`."""
         data = object_in(await body_of(request), "data")
+        if (fault := await self._disturbed(request, "login")) is not None:
+            return fault
         try:
             user, owner = self._emulator.sessions.authenticate(data)
         except LoginRefusedError as error:
@@ -119,34 +107,39 @@ class Requests:
 
     async def query(self, request: Request) -> Response:
         """`POST /queries/v1/query-request`."""
+        body = await body_of(request)
+        sql = str(body.get("sqlText") or "")
+        if (fault := await self._disturbed(request, "query", sql)) is not None:
+            return fault
         session = self._session(request)
         if not isinstance(session, Session):
             return JSONResponse(session)
-        if self._emulator.faults.take("refuse_requests"):
-            return Response(status_code=503)
-        body = await body_of(request)
-        query = self._submit(session, request.query_params.get("requestId", ""), body)
-        if body.get("asyncExec"):
-            return JSONResponse(protocol.running_answer(query, is_async=True))
-        answer = await self._answer(query)
-        return Response(status_code=503) if self._emulator.faults.take("lose_answers") else JSONResponse(answer)
+        query = self._submit(session, request.query_params.get("requestId", ""), sql, body)
+        is_async = bool(body.get("asyncExec"))
+        answer = protocol.running_answer(query, is_async=True) if is_async else await self._answer(query)
+        return await self._disturbed(request, "query", sql, when="after") or JSONResponse(answer)
 
     async def result(self, request: Request) -> Response:
         """`GET /queries/<id>/result`."""
+        query = self._emulator.queries.find(request.path_params["query_id"])
+        if (fault := await self._disturbed(request, "result", query.sql if query else "")) is not None:
+            return fault
         session = self._session(request)
         if not isinstance(session, Session):
             return JSONResponse(session)
-        query = self._emulator.queries.find(request.path_params["query_id"])
         if query is None:
             return JSONResponse(protocol.failed(709, "Statement not found"))
         return JSONResponse(await self._answer(query))
 
     async def monitor(self, request: Request) -> Response:
         """`GET /monitoring/queries/<id>`."""
+        query = self._emulator.queries.find(request.path_params["query_id"])
+        if (fault := await self._disturbed(request, "monitor", query.sql if query else "")) is not None:
+            return fault
         session = self._session(request)
         if not isinstance(session, Session):
             return JSONResponse(session)
-        return JSONResponse(protocol.monitoring_answer(self._emulator.queries.find(request.path_params["query_id"])))
+        return JSONResponse(protocol.monitoring_answer(query))
 
     async def abort(self, request: Request) -> Response:
         """`POST /queries/<id>/abort-request`."""
@@ -170,25 +163,6 @@ class Requests:
         """`POST /telemetry/send`: thrown away."""
         return JSONResponse(protocol.succeeded())
 
-    async def faults(self, request: Request) -> Response:
-        """`POST /control/faults`: switch on what can go wrong, for tests."""
-        asked, emulator = await body_of(request), self._emulator
-        emulator.faults.refuse_requests += int(asked.get("refuse_requests") or 0)
-        emulator.faults.lose_answers += int(asked.get("lose_answers") or 0)
-        if asked.get("expire_tokens"):
-            emulator.sessions.expire_all()
-        if asked.get("forget_sessions"):
-            emulator.sessions.forget_all()
-        if asked.get("lose_node"):
-            session = emulator.open_session("CONTROL", {})
-            try:
-                emulator.platform.lose_node(session.resolve(parse_name(str(asked["lose_node"]))))
-            except SqlError as error:
-                return JSONResponse(protocol.failed(error.code, error.message))
-            finally:
-                emulator.close_session(session.token)
-        return JSONResponse(protocol.succeeded())
-
     async def healthy(self, _request: Request) -> Response:
         """`GET /healthz` and `/readyz`: it listens only when everything is ready."""
         return JSONResponse({"status": "ok"})
@@ -197,9 +171,29 @@ class Requests:
         """`GET /metrics`."""
         return PlainTextResponse(self._emulator.metrics(), media_type="text/plain; version=0.0.4")
 
-    def _submit(self, session: Session, request_id: str, body: dict[str, Any]) -> Query:
+    async def _disturbed(
+        self, request: Request, kind: str, statement: str = "", *, when: str = "before"
+    ) -> Response | None:
+        """What the fault switches make of a request: an answer instead of ours, or None after whatever else."""
+        answer: Response | None = None
+        for fault in self._emulator.faults.take_request(kind, statement, when):
+            match fault.kind:
+                case "slow_answer":
+                    await asyncio.sleep(fault.seconds)
+                case "expire_token":
+                    self._emulator.sessions.expire(token_of(request))
+                case "forget_session":
+                    self._emulator.sessions.forget(token_of(request))
+                case "drop_connection":
+                    request.scope[ABORT]()
+                    answer = Response(status_code=503)
+                case _:
+                    answer = answer or Response(status_code=503)
+        return answer
+
+    def _submit(self, session: Session, request_id: str, sql: str, body: dict[str, Any]) -> Query:
         """Start the query of a request. One that is only to be described has no values yet, and changes nothing."""
-        sql, bindings = str(body.get("sqlText") or ""), object_in(body, "bindings")
+        bindings = object_in(body, "bindings")
         if not body.get("describeOnly"):
             asked = {key.upper(): str(value) for key, value in object_in(body, "parameters").items()}
             return self._emulator.queries.submit(session, request_id, sql, bindings, parameters=asked)
@@ -262,10 +256,10 @@ def build_app(emulator: Emulator, on_ready: Callable[[], None]) -> SingleSlashes
         ("POST", "/queries/{query_id}/abort-request", requests.abort),
         ("GET", "/monitoring/queries/{query_id}", requests.monitor),
         ("POST", "/telemetry/send", requests.telemetry),
-        ("POST", "/control/faults", requests.faults),
         ("GET", "/healthz", requests.healthy),
         ("GET", "/readyz", requests.healthy),
         ("GET", "/metrics", requests.metrics),
     ]
     routes = [Route(path, guarded(emulator, endpoint), methods=[method]) for method, path, endpoint in table]
+    routes += Control(emulator).routes()
     return SingleSlashes(Starlette(routes=routes, lifespan=lifespan))

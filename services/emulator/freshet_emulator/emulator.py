@@ -6,11 +6,11 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from freshet_emulator.catalog import DEFAULT_DATABASE, DEFAULT_SCHEMA, DEFAULT_WAREHOUSE, Catalog
 from freshet_emulator.errors import EmulatorError
+from freshet_emulator.faults import Faults
 from freshet_emulator.interpreter import Interpreter
 from freshet_emulator.interpreter.context import World
 from freshet_emulator.queries import Queries, Query
@@ -32,20 +32,6 @@ DEFAULT_POOLS = (
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 
-@dataclass(kw_only=True, slots=True)
-class Faults:
-    """Faults that tests switch on: how many of the next query requests fail with HTTP 503, before or after they ran."""
-
-    refuse_requests: int = 0
-    lose_answers: int = 0
-
-    def take(self, kind: str) -> bool:
-        """Whether this request is hit."""
-        left = getattr(self, kind)
-        setattr(self, kind, max(0, left - 1))
-        return bool(left)
-
-
 class Emulator:
     """All parts. `start` and `stop` are called once each."""
 
@@ -65,12 +51,12 @@ class Emulator:
             grace=settings.grace,
             jobs_per_node=settings.jobs_per_node,
         )
-        self.platform = Platform(options, self._store, tokens)
+        self.faults = Faults()
+        self.platform = Platform(options, self._store, tokens, self.faults)
         self.tables = Tables(state / "tables.duckdb" if state else None)
         credentials = Credentials(user=settings.user, password=settings.password)
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity)
         self.queries = Queries(self._interpreter().run, self._stop)
-        self.faults = Faults()
         self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -139,7 +125,7 @@ class Emulator:
 
     def metrics(self) -> str:
         """A Prometheus text exposition."""
-        jobs = Counter(job.status for job in self.platform.jobs())
+        jobs = Counter(job.status for job in self.platform.all_jobs())
         with self._lock:
             requests = dict(self._requests)
         lines = ["# TYPE freshet_emulator_jobs gauge"]
@@ -153,7 +139,7 @@ class Emulator:
     def _stop(self, query: Query) -> None:
         """What an abort stops besides the query: its statement in the tables, its synchronous job."""
         self.tables.interrupt(query.session.id, query.id)
-        for job in self.platform.jobs():
+        for job in self.platform.all_jobs():
             if job.query_id == query.id and not job.is_async:
                 self.platform.cancel(job.name)
 

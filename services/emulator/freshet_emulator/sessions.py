@@ -144,6 +144,16 @@ class Sessions:
                 del self._by_master[session.master_token]
             return session
 
+    def expire(self, token: str) -> None:
+        """Make a session's token due for renewal (a fault for tests)."""
+        with self._lock:
+            if (session := self._by_token.get(token)) is not None:
+                session.expires_at = time.monotonic()
+
+    def forget(self, token: str) -> None:
+        """Lose a session (a fault for tests)."""
+        self.close(token)
+
     def expire_all(self) -> None:
         """Make every session token due for renewal (a fault for tests)."""
         with self._lock:

@@ -108,6 +108,8 @@ def service_logs(context: Context, given: Arguments) -> str:
     job = find(context, given.required(0, "service name"))
     replica, container = one_container(job, given.required(1, "instance"), given.required(2, "container"))
     lines = given.number(given.text(3), "lines")
+    if context.platform.faults.take_job("logs_gone", str(job.name)):
+        raise logs_gone(job)
     if container.started_at is None:
         raise SqlError(
             395012,
@@ -116,6 +118,11 @@ def service_logs(context: Context, given: Arguments) -> str:
             f"{container.specification.name}. Container Status: PENDING",
         )
     return container.output.text(None if lines is None else int(lines))
+
+
+def logs_gone(job: Job) -> SqlError:
+    """The node that held a container's output was given back."""
+    return SqlError(395013, "55000", f"Logs of {job.name.name} are no longer available: its node was reclaimed.")
 
 
 def one_container(job: Job, instance: str, container: str) -> tuple[Replica, Container]:

@@ -17,13 +17,14 @@ WAITING = "Waiting to start"
 NO_ROOM = "Unschedulable due to insufficient resources"
 NO_IMAGE = "Failed to pull image"
 NO_START = "Encountered fatal error while starting container"
+OUT_OF_MEMORY = "Container was OOMKilled due to resource usage"
 USER_ERROR = "User application error, check container logs"
 TERMINAL = frozenset({"DONE", "FAILED", "CANCELLED", "INTERNAL_ERROR", "DELETED"})
 
 
 @dataclass(kw_only=True, slots=True)
 class Container:
-    """One container of one replica. `exit_code` is None until it has exited."""
+    """One container of one replica. `exit_code` is None until it has exited; `killed_by` says who else ended it."""
 
     specification: ContainerSpecification
     status: str = "PENDING"
@@ -32,6 +33,7 @@ class Container:
     started_at: dt.datetime | None = None
     output: OutputTail = field(default_factory=OutputTail)
     process: ContainerProcess | None = None
+    killed_by: str = ""
 
     @property
     def ended(self) -> bool:
@@ -42,7 +44,8 @@ class Container:
         """It exited, or could not be started (None)."""
         self.exit_code = exit_code
         self.status = "DONE" if exit_code == 0 else "FAILED"
-        self.message = "Completed successfully" if exit_code == 0 else NO_START if exit_code is None else USER_ERROR
+        failure = NO_START if exit_code is None else self.killed_by or USER_ERROR
+        self.message = "Completed successfully" if exit_code == 0 else failure
 
 
 @dataclass(kw_only=True, slots=True)

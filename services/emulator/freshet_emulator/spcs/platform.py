@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import structlog
 
 from freshet_emulator.errors import SqlError, missing, taken
+from freshet_emulator.faults import Faults
 from freshet_emulator.spcs.environment import Endpoint, container_environment
 from freshet_emulator.spcs.images import ImageMap
 from freshet_emulator.spcs.jobs import (
     NO_IMAGE,
     NO_ROOM,
+    OUT_OF_MEMORY,
     WAITING,
     Container,
     Job,
@@ -59,8 +61,12 @@ class PlatformOptions:
 class Platform:
     """Pools and jobs. Safe to call from any thread."""
 
-    def __init__(self, options: PlatformOptions, store: StateStore, tokens: ContainerTokens) -> None:
+    def __init__(
+        self, options: PlatformOptions, store: StateStore, tokens: ContainerTokens, faults: Faults | None = None
+    ) -> None:
         self.options = options
+        self.faults = faults or Faults()
+        self._held: set[str] = set()
         self._store = store
         self._tokens = tokens
         self._changed = threading.Condition(threading.RLock())
@@ -145,7 +151,7 @@ class Platform:
         """ALTER COMPUTE POOL … STOP ALL: drop every job in it."""
         with self._changed:
             for job in [job for job in self._jobs.values() if job.pool == pool]:
-                self.drop(job.name)
+                self._drop(job)
 
     def _shrink(self, pool: Pool) -> None:
         excess = pool.used - pool.max_nodes * self.options.jobs_per_node
@@ -158,10 +164,14 @@ class Platform:
 
     # Jobs
 
-    def jobs(self) -> list[Job]:
+    def all_jobs(self) -> list[Job]:
         """All jobs that have not been dropped, in order of creation."""
         with self._changed:
             return list(self._jobs.values())
+
+    def jobs(self) -> list[Job]:
+        """Those of them that a client sees: a fault can leave one to the history only."""
+        return [job for job in self.all_jobs() if not self.faults.take_job("history_only", str(job.name))]
 
     def history(self) -> list[Job]:
         """All jobs ever, dropped ones too, newest first."""
@@ -171,7 +181,7 @@ class Platform:
     def job(self, name: FullName) -> Job:
         """One job. Raises SqlError 2003."""
         with self._changed:
-            if name not in self._jobs:
+            if name not in self._jobs or self.faults.take_job("history_only", str(name)):
                 raise missing("Service", str(name))
             return self._jobs[name]
 
@@ -202,14 +212,16 @@ class Platform:
     def drop(self, name: FullName) -> None:
         """Forget a job and stop it if it runs; it stays in the history. Raises SqlError 2003."""
         with self._changed:
-            job = self.job(name)
-            del self._jobs[name]
-            job.deleted_on = utc_now()
-            self._remember(job)
-            if job.ended:
-                self._save(job)
-            else:
-                self._halt(job)
+            self._drop(self.job(name))
+
+    def _drop(self, job: Job) -> None:
+        del self._jobs[job.name]
+        job.deleted_on = utc_now()
+        self._remember(job)
+        if job.ended:
+            self._save(job)
+        else:
+            self._halt(job)
 
     def _remember(self, job: Job) -> None:
         self._dropped.append(job.id)
@@ -218,10 +230,29 @@ class Platform:
             del self._history[forgotten]
             self._store.remove("job", forgotten)
 
-    def lose_node(self, name: FullName) -> None:
-        """Take away the node under a job: it ends as INTERNAL_ERROR. Raises SqlError 2003."""
+    def strike(self) -> None:
+        """Let the faults hit that are for jobs which run: a lost node (INTERNAL_ERROR), too little memory (FAILED)."""
         with self._changed:
-            self._fail_node(self.job(name))
+            for job in list(self._jobs.values()):
+                if any(replica.live for replica in job.replicas):
+                    self._strike(job)
+
+    def _strike(self, job: Job) -> None:
+        if not job.ended and self.faults.take_job("node_lost", str(job.name)):
+            self._fail_node(job)
+        if not job.ended and self.faults.take_job("oom", str(job.name)):
+            for replica, container in job.containers():
+                if replica.live and container.process is not None:
+                    container.killed_by = OUT_OF_MEMORY
+                    container.process.kill()
+
+    def release_held(self) -> None:
+        """Queue the jobs that a fault held back and no fault holds any more."""
+        with self._changed:
+            held, self._held = self._held, set()
+            for job in [job for job in self._jobs.values() if job.id in held and not job.ended]:
+                self._enqueue(job)
+            self._changed.notify_all()
 
     def wait_for(self, job: Job, reached: Callable[[Job], bool], timeout: float | None) -> bool:
         """Sleep until a job is as wanted; False after `timeout` seconds or when the emulator stops."""
@@ -230,6 +261,8 @@ class Platform:
             return reached(job)
 
     def _enqueue(self, job: Job) -> None:
+        if self._is_held(job):
+            return
         commands = [self.options.images.command(container.specification) for _, container in job.containers()]
         if None in commands:
             for (_, container), command in zip(job.containers(), commands, strict=True):
@@ -238,6 +271,20 @@ class Platform:
             return
         queue = self._waiting.setdefault(job.pool, deque())
         queue.extend((job, replica) for replica in job.replicas)
+
+    def _is_held(self, job: Job) -> bool:
+        """Whether a fault keeps a job from starting."""
+        message = ""
+        if self.faults.take_job("image_pull", str(job.name)):
+            message = NO_IMAGE
+        elif self.faults.take_job("stuck_pending", str(job.name)):
+            message = NO_ROOM
+        for _, container in job.containers():
+            container.message = message or WAITING
+        job.message = message or WAITING
+        if message:
+            self._held.add(job.id)
+        return bool(message)
 
     def _halt(self, job: Job) -> None:
         job.cancel_requested = True
@@ -303,6 +350,7 @@ class Platform:
         if not replica.live:
             pool.used -= 1
         self._settle(job)
+        self._strike(job)
 
     def _start_container(self, job: Job, replica: Replica, container: Container) -> None:
         argv = self.options.images.command(container.specification) or []
