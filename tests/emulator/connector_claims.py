@@ -8,8 +8,10 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import tempfile
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from snowflake import connector
@@ -214,6 +216,41 @@ def another_login_is_refused(connect: Connect) -> None:
         assert code == 390100
 
 
+SPEC = """
+spec:
+  containers:
+    - name: main
+      image: /db/s/repo/image:1
+      command: [sh, -c, "echo {{ word }}"]
+"""
+
+
+def files_go_into_a_stage_and_out_again(connect: Connect) -> None:
+    cursor, stage, name = connect().cursor(), fresh("STAGE"), fresh("J")
+    cursor.execute(f"CREATE STAGE {stage}")
+    with tempfile.TemporaryDirectory() as made:
+        source, target = Path(made) / "spec.yaml", Path(made) / "back"
+        target.mkdir()
+        source.write_text(SPEC)
+        cursor.execute(f"PUT file://{source} @{stage}/specs AUTO_COMPRESS = FALSE OVERWRITE = TRUE")
+        assert cursor.fetchone()[6] == "UPLOADED"
+        (listed,) = cursor.execute(f"LIST @{stage}").fetchall()
+        assert listed[:2] == (f"{stage.lower()}/specs/spec.yaml", len(SPEC))
+        cursor.execute(f"GET @{stage}/specs/spec.yaml file://{target}/")
+        assert (target / "spec.yaml").read_text() == SPEC
+    cursor.execute(
+        f"EXECUTE JOB SERVICE IN COMPUTE POOL PR_STD_POOL_S NAME = {name} FROM @{stage}/specs "
+        "SPECIFICATION_TEMPLATE_FILE = 'spec.yaml' USING (word => 'hello')"
+    )
+    assert cursor.execute(f"SELECT SYSTEM$GET_SERVICE_LOGS('{name}', 0, 'main')").fetchall() == [("hello",)]
+    spec_file = f"EXECUTE JOB SERVICE IN COMPUTE POOL PR_STD_POOL_S FROM @{stage} SPEC='none.yaml'"
+    assert refusal(cursor, spec_file) == (2003, "02000")
+    assert cursor.execute(f"REMOVE @{stage}/specs").fetchall() == [(f"{stage.lower()}/specs/spec.yaml", "removed")]
+    assert cursor.execute(f"LIST @{stage}").fetchall() == []
+    cursor.execute(f"DROP STAGE {stage}")
+    assert refusal(cursor, f"LIST @{stage}") == (2003, "02000")
+
+
 CLAIMS: list[Callable[[Connect], None]] = [
     every_type_goes_in_and_comes_out,
     values_are_bound_by_the_client_and_by_the_server,
@@ -225,4 +262,5 @@ CLAIMS: list[Callable[[Connect], None]] = [
     variables_and_places_belong_to_the_session,
     errors_have_snowflakes_numbers,
     another_login_is_refused,
+    files_go_into_a_stage_and_out_again,
 ]

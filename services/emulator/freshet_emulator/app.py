@@ -84,6 +84,7 @@ class Requests:
             asked["databaseName"] = asked.get("databaseName") or owner.database
             asked["schemaName"] = asked.get("schemaName") or owner.schema
         session = self._emulator.open_session(user, asked)
+        session.copies_files = str(data.get("CLIENT_APP_VERSION") or "4").partition(".")[0] in ("1", "2", "3", "4")
         for key, value in object_in(data, "SESSION_PARAMETERS").items():
             session.parameters[key.upper()] = str(value)
         return JSONResponse(protocol.login_answer(session, self._emulator.sessions.validity))
@@ -158,6 +159,24 @@ class Requests:
         if query is not None:
             self._emulator.queries.abort(query.id)
         return JSONResponse(protocol.succeeded())
+
+    async def put_file(self, request: Request) -> Response:
+        """`PUT /stages/<grant>`: a file of a PUT, from a connector that can't copy it."""
+        place = self._emulator.stages.granted(request.path_params["grant"])
+        if place is None:
+            return Response(status_code=403)
+        if place.exists() and request.headers.get("x-goog-if-generation-match") == "0":
+            return Response(status_code=412)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(await request.body())
+        return Response()
+
+    async def get_file(self, request: Request) -> Response:
+        """`GET /stages/<grant>`: a file of a GET."""
+        place = self._emulator.stages.granted(request.path_params["grant"])
+        if place is None or not place.is_file():
+            return Response(status_code=404)
+        return Response(place.read_bytes(), media_type="application/octet-stream")
 
     async def telemetry(self, _request: Request) -> Response:
         """`POST /telemetry/send`: thrown away."""
@@ -256,6 +275,8 @@ def build_app(emulator: Emulator, on_ready: Callable[[], None]) -> SingleSlashes
         ("POST", "/queries/{query_id}/abort-request", requests.abort),
         ("GET", "/monitoring/queries/{query_id}", requests.monitor),
         ("POST", "/telemetry/send", requests.telemetry),
+        ("PUT", "/stages/{grant:path}", requests.put_file),
+        ("GET", "/stages/{grant:path}", requests.get_file),
         ("GET", "/healthz", requests.healthy),
         ("GET", "/readyz", requests.healthy),
         ("GET", "/metrics", requests.metrics),

@@ -22,6 +22,7 @@ from freshet_emulator.spcs.images import load_images
 from freshet_emulator.spcs.platform import Platform, PlatformOptions
 from freshet_emulator.spcs.pools import Pool
 from freshet_emulator.spcs.tokens import ContainerTokens
+from freshet_emulator.stages import Stages
 from freshet_emulator.state import StateStore
 from freshet_emulator.tables.database import Tables
 
@@ -54,6 +55,7 @@ class Emulator:
         self.faults = Faults()
         self.platform = Platform(options, self._store, tokens, self.faults)
         self.tables = Tables(state / "tables.duckdb" if state else None)
+        self.stages = Stages((state or self._scratch).resolve() / "stages")
         credentials = Credentials(user=settings.user, password=settings.password)
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity)
         self.queries = Queries(self._interpreter().run, self._stop)
@@ -66,6 +68,7 @@ class Emulator:
                 catalog=self.catalog,
                 platform=self.platform,
                 tables=self.tables,
+                stages=self.stages,
                 scan=self._scan,
                 abort=self._abort,
                 record=self._record,

@@ -149,24 +149,28 @@ def result_data(query: Query, result: Result) -> Envelope:
         "resultIds": ",".join(child for child, _ in result.children),
         "resultTypes": ",".join(str(int(kind)) for _, kind in result.children),
     }
-    return (several if result.children else {}) | {
-        "parameters": parameters(session),
-        "rowtype": [row_type(column) for column in result.columns],
-        "rowset": encode_rows(result),
-        "total": len(result.rows),
-        "returned": len(result.rows),
-        "queryId": query.id,
-        "queryResultFormat": "json",
-        "statementTypeId": int(result.statement_type),
-        "finalDatabaseName": session.database,
-        "finalSchemaName": session.schema,
-        "finalWarehouseName": session.warehouse,
-        "finalRoleName": session.role,
-        "sqlState": "00000",
-        "numberOfBinds": count_placeholders(query.sql),
-        "arrayBindSupported": True,
-        "version": 1,
-    }
+    return (
+        (several if result.children else {})
+        | dict(result.transfer or {})
+        | {
+            "parameters": parameters(session),
+            "rowtype": [row_type(column) for column in result.columns],
+            "rowset": encode_rows(result),
+            "total": len(result.rows),
+            "returned": len(result.rows),
+            "queryId": query.id,
+            "queryResultFormat": "json",
+            "statementTypeId": int(result.statement_type),
+            "finalDatabaseName": session.database,
+            "finalSchemaName": session.schema,
+            "finalWarehouseName": session.warehouse,
+            "finalRoleName": session.role,
+            "sqlState": "00000",
+            "numberOfBinds": count_placeholders(query.sql),
+            "arrayBindSupported": True,
+            "version": 1,
+        }
+    )
 
 
 def monitoring_answer(query: Query | None) -> Envelope:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -44,12 +44,17 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What a statement answers. `children` are the queries of a request with several statements, and their types."""
+    """What a statement answers.
+
+    `children` are the queries of a request with several statements, and their types; `transfer` is what the client is
+    to copy for a PUT or GET.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     statement_type: StatementType = StatementType.SHOW
     children: Sequence[tuple[str, StatementType]] = ()
+    transfer: Mapping[str, Any] | None = None
 
 
 def text_result(name: str, text: str | None, statement_type: StatementType = StatementType.OTHER) -> Result:

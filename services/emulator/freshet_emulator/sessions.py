@@ -24,7 +24,10 @@ MASTER_SECONDS = 14_400
 
 @dataclass(kw_only=True, slots=True)
 class Session:
-    """A logged-in client. The names of what it uses are None where nothing is in use."""
+    """A logged-in client. The names of what it uses are None where nothing is in use.
+
+    `copies_files` says that its connector can copy files on this machine for PUT and GET; connector 5 only uploads.
+    """
 
     id: int
     user: str
@@ -35,6 +38,7 @@ class Session:
     token: str
     master_token: str
     expires_at: float
+    copies_files: bool = True
     parameters: dict[str, str] = field(default_factory=dict)
     variables: dict[str, Token] = field(default_factory=dict)
     last_query_id: str | None = None

@@ -82,11 +82,13 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
     columns = [Column(name=name) for name in names]
     if statement.kind == "TABLE":
         found = table_names(context)
+    elif statement.kind == "STAGE":
+        found = [name.split(".", 2) for name in context.world.catalog.names("STAGE")]
     elif statement.kind == "SCHEMA":
         found = [[*name.split(".", 1)] for name in context.world.catalog.names("SCHEMA")]
     else:
         found = [[name] for name in context.world.catalog.names(statement.kind)]
-    if statement.kind in ("TABLE", "SCHEMA"):
+    if statement.kind in ("TABLE", "SCHEMA", "STAGE"):
         found = [parts for parts in found if within(context, statement, parts)]
     wanted = set(statement.filter.apply([parts[-1] for parts in found]))
     rows = [

@@ -9,6 +9,7 @@ from freshet_emulator.catalog import Catalog
 from freshet_emulator.results import Result
 from freshet_emulator.sessions import Session
 from freshet_emulator.spcs.platform import Platform
+from freshet_emulator.stages import Stages
 from freshet_emulator.tables.database import Tables
 
 
@@ -23,6 +24,7 @@ class World:
     catalog: Catalog
     platform: Platform
     tables: Tables
+    stages: Stages
     scan: Callable[[str], Result]
     abort: Callable[[str], bool]
     record: Callable[[Session, str, Result], str]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from freshet_emulator.errors import wrong_count
-from freshet_emulator.interpreter import catalog, pools, services
+from freshet_emulator.interpreter import catalog, pools, services, stages
 from freshet_emulator.interpreter import session as variables
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
@@ -35,6 +35,11 @@ HANDLERS: dict[type, Handler] = {
     statements.ShowObjects: catalog.show_objects,
     statements.Use: catalog.use,
     statements.AlterSession: catalog.alter_session,
+    statements.CreateStage: stages.create_stage,
+    statements.DropStage: stages.drop_stage,
+    statements.ListStage: stages.list_stage,
+    statements.RemoveStaged: stages.remove_staged,
+    statements.Transfer: stages.transfer,
     statements.UnsetVariables: variables.unset_variables,
     statements.ShowSession: variables.show,
 }

@@ -12,6 +12,7 @@ import orjson
 
 from freshet_emulator.errors import SqlError
 from freshet_emulator.interpreter.context import Context
+from freshet_emulator.interpreter.stages import staged_text
 from freshet_emulator.results import Result, columns_of, status
 from freshet_emulator.spcs.jobs import Container, Job, Replica, new_replicas
 from freshet_emulator.spcs.specification import fill
@@ -119,7 +120,7 @@ def execute_job(context: Context, statement: ExecuteJob) -> Result:
 
 def new_job(context: Context, statement: ExecuteJob) -> Job:
     """The job that a statement describes."""
-    text = statement.specification
+    text = statement.specification if statement.staged is None else staged_text(context, statement.staged)
     if statement.template_values is not None:
         text = fill(text, statement.template_values)
     replicas = 1 if statement.replicas is None else statement.replicas

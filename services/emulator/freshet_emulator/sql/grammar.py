@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from freshet_emulator.errors import SqlError, unknown_statement, wrong_count
-from freshet_emulator.sql import catalog, pools, services, session
+from freshet_emulator.sql import catalog, pools, services, session, stages
 from freshet_emulator.sql.lexer import Kind, Token, split, tokenize
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import Statement, TableStatement
@@ -14,7 +14,7 @@ from freshet_emulator.sql.statements import Statement, TableStatement
 Rule = Callable[[Reader], Statement]
 
 # The longest beginning that fits decides.
-RULES: dict[tuple[str, ...], Rule] = {**services.RULES, **pools.RULES, **catalog.RULES, **session.RULES}
+RULES: dict[tuple[str, ...], Rule] = {**services.RULES, **pools.RULES, **catalog.RULES, **session.RULES, **stages.RULES}
 BEGINNINGS = sorted(RULES, key=len, reverse=True)
 
 
@@ -22,6 +22,8 @@ def parse(
     sql: str, bindings: Mapping[str, Any] | None = None, variables: Mapping[str, Token] | None = None
 ) -> Statement:
     """One statement. Raises SqlError 1003 if there is none, if there are several, or if it is misspelt."""
+    if (transfer := stages.transfer(sql)) is not None:
+        return transfer
     tokens = tokenize(sql, bindings, variables)
     if tokens[0].kind is Kind.END:
         raise SqlError(900, "42601", "SQL compilation error:\nEmpty SQL statement.")

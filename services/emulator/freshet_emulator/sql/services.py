@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from freshet_emulator.errors import invalid_specification, unknown_statement
+from freshet_emulator.errors import invalid_specification
+from freshet_emulator.sql.lexer import Kind
 from freshet_emulator.sql.names import Filter, ObjectName
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import (
@@ -35,11 +36,11 @@ PROPERTIES: dict[str, tuple[str, Callable[[Reader], Any]]] = {
 def execute_job(reader: Reader) -> ExecuteJob:
     """EXECUTE JOB SERVICE with its clauses in any order. Raises 395018 without a specification."""
     reader.expect("IN", "COMPUTE", "POOL")
-    job = ExecuteJob(pool=reader.name(), specification="")
+    job = ExecuteJob(pool=reader.name())
     while reader.token.kind != "end":
         reader.accept_symbol(",")
         job = job_clause(reader, job)
-    if not job.specification:
+    if not job.specification and job.staged is None:
         raise invalid_specification("the statement has no specification (FROM SPECIFICATION $$…$$)")
     return job
 
@@ -59,15 +60,32 @@ def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
 
 
 def source(reader: Reader, job: ExecuteJob) -> ExecuteJob:
-    """FROM SPECIFICATION … or FROM SPECIFICATION_TEMPLATE … USING (…); there are no stages here."""
-    if reader.token.is_symbol("@"):
-        raise unknown_statement(reader.sql, "it has no stages; give the specification inline with FROM SPECIFICATION")
+    """FROM SPECIFICATION … or SPECIFICATION_TEMPLATE … USING (…), or the same in a file of a stage."""
+    if reader.token.is_symbol("@") or (reader.token.kind is Kind.STRING and reader.token.value.startswith("@")):
+        return staged_source(reader, job)
     if reader.accept("SPECIFICATION"):
         return replace(job, specification=reader.string())
     reader.expect("SPECIFICATION_TEMPLATE")
     text = reader.string()
     reader.expect("USING")
     return replace(job, specification=text, template_values=using(reader))
+
+
+def staged_source(reader: Reader, job: ExecuteJob) -> ExecuteJob:
+    """`@stage SPECIFICATION_FILE = 'path'`, or SPEC, or SPECIFICATION_TEMPLATE_FILE … USING (…)."""
+    from freshet_emulator.sql.stages import place
+
+    found = place(reader)
+    is_template = reader.accept("SPECIFICATION_TEMPLATE_FILE")
+    if not is_template and not reader.accept("SPECIFICATION_FILE"):
+        reader.expect("SPEC")
+    reader.accept_symbol("=")
+    path = "/".join(part for part in (found.path.strip("/"), reader.string().strip("/")) if part)
+    job = replace(job, staged=replace(found, path=path))
+    if not is_template:
+        return job
+    reader.expect("USING")
+    return replace(job, template_values=using(reader))
 
 
 def using(reader: Reader) -> dict[str, str]:

@@ -9,11 +9,23 @@ from freshet_emulator.sql.names import Filter, ObjectName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StagePath:
+    """A place in a stage."""
+
+    stage: ObjectName
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExecuteJob:
-    """EXECUTE JOB SERVICE. `replicas` is None when the clause is missing: containers then get no index."""
+    """EXECUTE JOB SERVICE. `replicas` is None when the clause is missing: containers then get no index.
+
+    The specification is text, or `staged` in a file.
+    """
 
     pool: ObjectName
-    specification: str
+    specification: str = ""
+    staged: StagePath | None = None
     name: ObjectName | None = None
     template_values: dict[str, str] | None = None
     is_async: bool = False
@@ -139,6 +151,48 @@ class AlterSession:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CreateStage:
+    """CREATE STAGE."""
+
+    name: ObjectName
+    if_not_exists: bool = False
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropStage:
+    """DROP STAGE."""
+
+    name: ObjectName
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListStage:
+    """LIST; `pattern` is a regular expression for whole paths."""
+
+    place: StagePath
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveStaged:
+    """REMOVE."""
+
+    place: StagePath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """PUT (`upload`) or GET; `file` is the client's path, options are in upper case."""
+
+    upload: bool
+    file: str
+    place: StagePath
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SetVariables:
     """SET; `tokens` are the expressions, `sql` is the query that gives their values."""
 
@@ -194,6 +248,11 @@ Statement = (
     | Use
     | AlterSession
     | ExecuteImmediate
+    | CreateStage
+    | DropStage
+    | ListStage
+    | RemoveStaged
+    | Transfer
     | SetVariables
     | UnsetVariables
     | ShowSession
