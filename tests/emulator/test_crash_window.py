@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from freshet_emulator.spcs import platform as platform_module
+from freshet_emulator.spcs import runner as runner_module
 from freshet_emulator.spcs.environment import Endpoint
 from freshet_emulator.spcs.images import ImageMap
 from freshet_emulator.spcs.jobs import Job, new_replicas, stored_job
-from freshet_emulator.spcs.platform import Platform, PlatformOptions
+from freshet_emulator.spcs.platform import Platform
 from freshet_emulator.spcs.pools import Pool
 from freshet_emulator.spcs.processes import ContainerProcess
+from freshet_emulator.spcs.runner import PlatformOptions
 from freshet_emulator.spcs.tokens import ContainerTokens
 from freshet_emulator.sql.names import FullName
 from freshet_emulator.state import StateStore
@@ -31,7 +32,7 @@ def test_a_container_is_written_down_before_it_runs_so_that_no_later_life_starts
         kept.extend(store.load("job"))  # all that is left of it, should the emulator be killed now
         return ContainerProcess(argv, **options)
 
-    monkeypatch.setattr(platform_module, "ContainerProcess", start)
+    monkeypatch.setattr(runner_module, "ContainerProcess", start)
     endpoint = Endpoint(host="127.0.0.1", port=1, account="A")
     options = PlatformOptions(endpoint=endpoint, images=ImageMap(), environment={"PATH": "/bin:/usr/bin"})
     platform = Platform(options, store, ContainerTokens(tmp_path))

@@ -19,8 +19,9 @@ from freshet_emulator.sessions import Credentials, Session, Sessions
 from freshet_emulator.settings import EmulatorSettings
 from freshet_emulator.spcs.environment import Endpoint, inherited_environment
 from freshet_emulator.spcs.images import load_images
-from freshet_emulator.spcs.platform import Platform, PlatformOptions
+from freshet_emulator.spcs.platform import Platform
 from freshet_emulator.spcs.pools import Pool
+from freshet_emulator.spcs.runner import PlatformOptions
 from freshet_emulator.spcs.tokens import ContainerTokens
 from freshet_emulator.stages import Stages
 from freshet_emulator.state import StateStore
@@ -51,6 +52,8 @@ class Emulator:
             environment=inherited_environment(),
             grace=settings.grace,
             jobs_per_node=settings.jobs_per_node,
+            node_start=settings.node_start,
+            docker=settings.docker,
         )
         self.faults = Faults()
         self.platform = Platform(options, self._store, tokens, self.faults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +31,8 @@ class EmulatorSettings(BaseSettings):
     account: Annotated[str, Field(min_length=1, description="the account it plays")] = "FRESHET"
     grace: Annotated[float, Field(ge=0, description="between SIGTERM and SIGKILL of a container")] = 30.0
     jobs_per_node: Annotated[int, Field(ge=1, description="job replicas that fit on one node")] = 1
+    node_start: Annotated[float, Field(ge=0, description="seconds until a node of a pool is up")] = 0.0
+    docker: Annotated[bool, Field(description="run containers with Docker")] = False
     hold: Annotated[
         float, Field(gt=0, description="how long an answer may wait before the client is told to ask again")
     ] = 40.0
@@ -44,7 +46,8 @@ def read_settings(argv: Sequence[str]) -> EmulatorSettings:
     parser = argparse.ArgumentParser(prog="freshet emulator", description="A local Snowflake for job services.")
     for name, field in EmulatorSettings.model_fields.items():
         option = "--" + name.replace("_", "-")
-        parser.add_argument(option, dest=name, default=argparse.SUPPRESS, help=field.description)
+        kind: dict[str, Any] = {"action": "store_true"} if field.annotation is bool else {}
+        parser.add_argument(option, dest=name, default=argparse.SUPPRESS, help=field.description, **kind)
     try:
         return EmulatorSettings(**vars(parser.parse_args(argv)))
     except ValidationError as error:

@@ -213,6 +213,8 @@ class EmulatorSettings(Settings):
     emulator_account: str = Field("FRESHET", description="Account that the emulator plays")
     emulator_grace: float = Field(30.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a container")
     emulator_jobs_per_node: int = Field(1, ge=1, description="Job replicas that fit on one node of a pool")
+    emulator_node_start: float = Field(0.0, ge=0, description="Seconds until a node of a compute pool is up")
+    emulator_docker: bool = Field(default=False, description="Run the emulator's containers with Docker")
     emulator_hold: Seconds = Field(40.0, description="Seconds that an answer waits before the client asks again")
     emulator_session_validity: Seconds = Field(3600.0, description="Seconds that a session lives unless renewed")
 

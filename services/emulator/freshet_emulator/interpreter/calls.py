@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from freshet_emulator.errors import SqlError, compilation
-from freshet_emulator.interpreter import job_functions
+from freshet_emulator.interpreter import job_functions, job_tables
+from freshet_emulator.interpreter.arguments import Arguments
 from freshet_emulator.interpreter.context import Context
-from freshet_emulator.interpreter.job_functions import Arguments
 from freshet_emulator.results import Result
 from freshet_emulator.sql.lexer import Kind, Token, string_token
 from freshet_emulator.sql.names import ObjectName
@@ -126,7 +126,7 @@ class Expansion:
 def rows_of(context: Context, target: ObjectName | None, name: ObjectName, given: Arguments) -> Result:
     """What a table function returns. Raises SqlError 2143 for one that is not there."""
     if target is not None:
-        return job_functions.rows_of_method(context, target, name.last, given)
+        return job_tables.rows_of_method(context, target, name.last, given)
     if name.last == "GET_JOB_HISTORY":
         return job_functions.job_history(context, given)
     if name.last == "RESULT_SCAN":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from freshet_emulator.errors import SqlError, compilation, missing
+from freshet_emulator.interpreter.arguments import Arguments, moment
 from freshet_emulator.interpreter.context import Context
 from freshet_emulator.results import Result, columns_of
 from freshet_emulator.spcs.jobs import TERMINAL, Container, Job, Replica
@@ -39,34 +38,7 @@ HISTORY_TYPES = dict.fromkeys(("CREATED_TIME", "COMPLETED_TIME", "DELETED_TIME")
 )
 HISTORY_LIMIT = 100
 HISTORY_MAX = 10_000
-LOG_NAMES = ("TIMESTAMP", "INSTANCE_ID", "CONTAINER_NAME", "LOG", "RECORD_ATTRIBUTES")
 WAITABLE = frozenset({"PENDING", "RUNNING", "DONE", "FAILED", "CANCELLING", "CANCELLED", "INTERNAL_ERROR", "DELETED"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arguments:
-    """The arguments of a call, as text."""
-
-    positional: Sequence[str | None] = ()
-    named: Mapping[str, str | None]
-
-    def text(self, at: int) -> str | None:
-        """A positional argument; None if it is missing or NULL."""
-        return self.positional[at] if at < len(self.positional) else None
-
-    def required(self, at: int, what: str) -> str:
-        """A positional argument that must be there."""
-        value = self.text(at)
-        if value is None:
-            raise compilation(f"The argument {at + 1} ({what}) is missing.", code=938)
-        return value
-
-    def number(self, value: str | None, what: str) -> float | None:
-        """An argument as a number; None stays None."""
-        try:
-            return None if value is None else float(value)
-        except ValueError as error:
-            raise compilation(f"'{value}' is not a number ({what}).", code=1008, sqlstate="22023") from error
 
 
 def system(context: Context, name: str, given: Arguments) -> str | None:
@@ -104,7 +76,10 @@ def find(context: Context, name: str) -> Job:
 
 
 def service_logs(context: Context, given: Arguments) -> str:
-    """SYSTEM$GET_SERVICE_LOGS(service, instance, container [, lines]): at most the last 100 KB."""
+    """SYSTEM$GET_SERVICE_LOGS(service, instance, container [, lines [, previous [, since [, stamped]]]]).
+
+    At most the last 100 KB. No container is ever started again, so there are no logs of a previous one.
+    """
     job = find(context, given.required(0, "service name"))
     replica, container = one_container(job, given.required(1, "instance"), given.required(2, "container"))
     lines = given.number(given.text(3), "lines")
@@ -117,7 +92,13 @@ def service_logs(context: Context, given: Arguments) -> str:
             f"Unable to fetch logs of {job.name.name}, instance {replica.index}, container "
             f"{container.specification.name}. Container Status: PENDING",
         )
-    return container.output.text(None if lines is None else int(lines))
+    since, stamped = moment(given.text(5)), (given.text(6) or "").upper() == "TRUE"
+    if (given.text(4) or "").upper() == "TRUE":
+        return ""
+    if since is None and not stamped:
+        return container.output.text(None if lines is None else int(lines))
+    text = container.output.since(since or job.created_on, stamped=stamped)
+    return text if lines is None else "\n".join(text.split("\n")[-int(lines) :] if lines else [])
 
 
 def logs_gone(job: Job) -> SqlError:
@@ -185,21 +166,6 @@ def wait_for_status(context: Context, job: Job, given: Arguments) -> str:
     raise SqlError(395020, "57014", f"Service {job.name.name} did not reach {wanted}; its status is {job.status}.")
 
 
-def rows_of_method(context: Context, target: ObjectName, name: str, _given: Arguments) -> Result:
-    """A method of a job that answers rows: SPCS_GET_LOGS. The lines have no times of their own here."""
-    if name != "SPCS_GET_LOGS":
-        raise compilation(f"Unknown table function {name}", code=2143, sqlstate="42601")
-    job = context.platform.job(context.session.resolve(target))
-    rows = [
-        (container.started_at, str(replica.index), container.specification.name, line, {"log.iostream": "stdout"})
-        for replica, container in job.containers()
-        if container.started_at
-        for line in container.output.text().splitlines()
-    ]
-    types = {"TIMESTAMP": "TIMESTAMP_NTZ", "RECORD_ATTRIBUTES": "VARIANT"}
-    return Result(columns=columns_of(LOG_NAMES, types), rows=rows)
-
-
 def job_history(context: Context, given: Arguments) -> Result:
     """GET_JOB_HISTORY: jobs of the last thirty days or of the time asked for, dropped ones too, newest first."""
     limit = given.number(given.named.get("RESULT_LIMIT"), "RESULT_LIMIT")
@@ -211,15 +177,6 @@ def job_history(context: Context, given: Arguments) -> Result:
     ]
     wanted = jobs[: min(int(HISTORY_LIMIT if limit is None else limit), HISTORY_MAX)]
     return Result(columns=columns_of(HISTORY_NAMES, HISTORY_TYPES), rows=[history_row(job) for job in wanted])
-
-
-def moment(text: str | None) -> dt.datetime | None:
-    """A literal time; None for an expression, which limits nothing here."""
-    try:
-        found = dt.datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 
 def history_row(job: Job) -> Sequence[Any]:

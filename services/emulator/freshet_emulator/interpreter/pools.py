@@ -82,7 +82,7 @@ def alter_pool(context: Context, statement: AlterPool) -> Result:
 def apply(pool: Pool, statement: AlterPool) -> None:
     """One ALTER's change."""
     if statement.action == "SUSPEND":
-        pool.suspended = True
+        pool.suspend()
     elif statement.action == "RESUME":
         pool.resume()
     else:
@@ -116,7 +116,7 @@ def show_pools(context: Context, statement: ShowPools) -> Result:
 def pool_row(pool: Pool, jobs: list[Job], per_node: int) -> dict[str, Any]:
     """A pool as SHOW COMPUTE POOLS shows it."""
     active = pool.active_nodes(per_node)
-    target = 0 if pool.suspended else max(pool.min_nodes, active)
+    target = 0 if pool.suspended else max(pool.min_nodes, active, pool.ready + len(pool.starting))
     return dict.fromkeys(NAMES) | {
         "name": pool.name,
         "state": pool.state,
@@ -128,7 +128,7 @@ def pool_row(pool: Pool, jobs: list[Job], per_node: int) -> dict[str, Any]:
         "auto_suspend_secs": pool.auto_suspend_secs,
         "auto_resume": "true" if pool.auto_resume else "false",
         "active_nodes": active,
-        "idle_nodes": max(0, target - active),
+        "idle_nodes": 0 if pool.suspended else max(0, pool.ready - active),
         "target_nodes": target,
         "created_on": pool.created_on,
         "resumed_on": pool.resumed_on,

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from freshet_emulator.spcs.output import OutputTail
 from freshet_emulator.spcs.pools import utc_now
-from freshet_emulator.spcs.processes import ContainerProcess, OutputTail
+from freshet_emulator.spcs.processes import ContainerProcess
 from freshet_emulator.spcs.specification import ContainerSpecification, parse_specification
 from freshet_emulator.sql.names import FullName
 
 WAITING = "Waiting to start"
 NO_ROOM = "Unschedulable due to insufficient resources"
+PROVISIONING = "Compute pool node(s) are being provisioned"
 NO_IMAGE = "Failed to pull image"
 NO_START = "Encountered fatal error while starting container"
 OUT_OF_MEMORY = "Container was OOMKilled due to resource usage"
@@ -75,6 +77,18 @@ class Replica:
         return "READY" if "READY" in states else "PENDING"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """A change of a status: of a SERVICE, or of a CONTAINER, which then has an instance and a name."""
+
+    at: dt.datetime
+    level: str
+    status: str
+    message: str
+    instance: str | None = None
+    container: str | None = None
+
+
 @dataclass(kw_only=True, slots=True)
 class Job:
     """A job service. Changed only under the platform's lock."""
@@ -98,6 +112,8 @@ class Job:
     updated_on: dt.datetime = field(default_factory=utc_now)
     completed_on: dt.datetime | None = None
     deleted_on: dt.datetime | None = None
+    events: list[Event] = field(default_factory=list)
+    _noted: dict[tuple[int, str], str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -112,12 +128,32 @@ class Job:
         """Take a new status; a final one is final."""
         if self.ended:
             return
+        if status != self.status:
+            self.events.append(Event(at=utc_now(), level="SERVICE", status=status, message=message))
         self.status, self.message, self.updated_on = status, message, utc_now()
         if status in TERMINAL:
             self.completed_on = self.updated_on
 
+    def note(self) -> None:
+        """Write down which containers have a new status."""
+        for replica, container in self.containers():
+            key = (replica.index, container.specification.name)
+            if self._noted.get(key) != container.status:
+                self._noted[key] = container.status
+                self.events.append(
+                    Event(
+                        at=utc_now(),
+                        level="CONTAINER",
+                        status=container.status,
+                        message=container.message,
+                        instance=str(replica.index),
+                        container=container.specification.name,
+                    )
+                )
+
     def settle(self) -> None:
         """Derive the status from the replicas: any failed, all succeeded, any running, else pending."""
+        self.note()
         states = [replica.status for replica in self.replicas]
         if self.cancel_requested:
             over = all(replica.ended or not replica.placed for replica in self.replicas)
@@ -174,7 +210,7 @@ def stored_job(body: Mapping[str, Any]) -> Job:
         for key in STORED_CONTAINER:
             setattr(container, key, kept[key])
         container.started_at = moment(kept["started_at"])
-        container.output = OutputTail(kept["log"])
+        container.output = OutputTail(kept["log"], container.started_at)
         replica.placed = replica.placed or container.started_at is not None
     if not job.ended and (job.cancel_requested or any(replica.placed for replica in job.replicas)):
         lose(job, "Compute pool node was lost")

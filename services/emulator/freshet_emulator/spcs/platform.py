@@ -7,22 +7,20 @@ nothing polls. Containers are started by the placement thread only, because they
 from __future__ import annotations
 
 import functools
-import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import structlog
 
 from freshet_emulator.errors import SqlError, missing, taken
 from freshet_emulator.faults import Faults
-from freshet_emulator.spcs.environment import Endpoint, container_environment
-from freshet_emulator.spcs.images import ImageMap
+from freshet_emulator.spcs.capacity import require_fit
 from freshet_emulator.spcs.jobs import (
     NO_IMAGE,
     NO_ROOM,
     OUT_OF_MEMORY,
+    PROVISIONING,
     WAITING,
     Container,
     Job,
@@ -31,8 +29,10 @@ from freshet_emulator.spcs.jobs import (
     lose,
     stored_job,
 )
-from freshet_emulator.spcs.pools import Pool, stored_pool, utc_now
+from freshet_emulator.spcs.pool_table import PoolTable
+from freshet_emulator.spcs.pools import Pool, utc_now
 from freshet_emulator.spcs.processes import ContainerProcess
+from freshet_emulator.spcs.runner import LocalRunner, PlatformOptions
 from freshet_emulator.spcs.tokens import ContainerTokens
 from freshet_emulator.sql.names import FullName
 from freshet_emulator.state import StateStore
@@ -47,15 +47,13 @@ STOPPED = "The emulator stopped while the job ran"
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlatformOptions:
-    """How containers are run: `grace` in seconds between SIGTERM and SIGKILL, slots of a node."""
+def runner(options: PlatformOptions, tokens: ContainerTokens) -> LocalRunner:
+    """Who runs the containers. Raises EmulatorError if Docker is asked for and there is none."""
+    if not options.docker:
+        return LocalRunner(options, tokens)
+    from freshet_emulator.spcs.docker import DockerRunner
 
-    endpoint: Endpoint
-    images: ImageMap
-    environment: Mapping[str, str]
-    grace: float = 30.0
-    jobs_per_node: int = 1
+    return DockerRunner(options, tokens)
 
 
 class Platform:
@@ -69,9 +67,15 @@ class Platform:
         self._held: set[str] = set()
         self._store = store
         self._tokens = tokens
+        self._runner = runner(options, tokens)
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
-        self._pools = {pool.name: pool for pool in map(stored_pool, store.load("pool"))}
+        self._pools = PoolTable(
+            store,
+            waiting=lambda name: len(self._waiting.get(name, ())),
+            jobs_per_node=options.jobs_per_node,
+            delay=options.node_start,
+        )
         self._jobs: dict[FullName, Job] = {}
         self._history: dict[str, Job] = {}
         self._dropped: deque[str] = deque()
@@ -80,6 +84,7 @@ class Platform:
 
     def start(self) -> None:
         """Take up the jobs of an earlier life and begin to place."""
+        self._runner.prepare()
         with self._changed:
             for job in map(stored_job, self._store.load("job")):
                 self._history[job.id] = job
@@ -112,29 +117,25 @@ class Platform:
     def pools(self) -> list[Pool]:
         """All pools, by name."""
         with self._changed:
-            return sorted(self._pools.values(), key=lambda pool: pool.name)
+            return self._pools.all()
 
     def pool(self, name: str) -> Pool:
         """One pool. Raises SqlError 2003."""
         with self._changed:
-            if name not in self._pools:
-                raise missing("Compute Pool", name)
-            return self._pools[name]
+            return self._pools.get(name)
 
     def create_pool(self, pool: Pool) -> None:
         """Add a pool. Raises SqlError 2002."""
         with self._changed:
-            if pool.name in self._pools:
-                raise taken(pool.name)
-            self._pools[pool.name] = pool
-            self._save_pool(pool)
+            self._pools.add(pool)
+            self._changed.notify_all()
 
     def change_pool(self, name: str, change: Callable[[Pool], None]) -> None:
         """Change a pool, and place what now fits. Nodes taken away take their newest jobs with them."""
         with self._changed:
             pool = self.pool(name)
             change(pool)
-            self._save_pool(pool)
+            self._pools.changed(pool)
             self._shrink(pool)
             self._changed.notify_all()
 
@@ -144,8 +145,7 @@ class Platform:
             self.pool(name)
             if any(job.pool == name and not job.ended for job in self._jobs.values()):
                 raise SqlError(2043, "02000", f"SQL compilation error:\nCompute Pool '{name}' still has running jobs.")
-            del self._pools[name]
-            self._store.remove("pool", name)
+            self._pools.remove(name)
 
     def stop_all(self, pool: str) -> None:
         """ALTER COMPUTE POOL … STOP ALL: drop every job in it."""
@@ -158,9 +158,6 @@ class Platform:
         running = [job for job in self._jobs.values() if job.pool == pool.name and job.status == "RUNNING"]
         for job in sorted(running, key=lambda job: job.created_on, reverse=True)[: max(0, excess)]:
             self._fail_node(job)
-
-    def _save_pool(self, pool: Pool) -> None:
-        self._store.save("pool", pool.name, pool.document())
 
     # Jobs
 
@@ -191,9 +188,10 @@ class Platform:
             pool = self.pool(job.pool)
             if job.name in self._jobs:
                 raise taken(str(job.name))
+            require_fit(pool.instance_family, [container.specification for container in job.replicas[0].containers])
             if pool.suspended and pool.auto_resume:
                 pool.resume()
-                self._save_pool(pool)
+                self._pools.changed(pool)
             self._jobs[job.name] = job
             self._history[job.id] = job
             self._enqueue(job)
@@ -263,10 +261,23 @@ class Platform:
     def _enqueue(self, job: Job) -> None:
         if self._is_held(job):
             return
-        commands = [self.options.images.command(container.specification) for _, container in job.containers()]
-        if None in commands:
-            for (_, container), command in zip(job.containers(), commands, strict=True):
-                container.message = WAITING if command else NO_IMAGE
+        if self._runner.pulls:
+            threading.Thread(target=self._pull, args=(job,), name=f"pull-{job.id}", daemon=True).start()
+        else:
+            self._queue(job, [self._runner.has_image(container) for _, container in job.containers()])
+
+    def _pull(self, job: Job) -> None:
+        """Find the images of a job, which takes a while, and queue it then."""
+        there = [self._runner.has_image(container) for _, container in job.containers()]
+        with self._changed:
+            if not job.ended:
+                self._queue(job, there)
+                self._changed.notify_all()
+
+    def _queue(self, job: Job, there: list[bool]) -> None:
+        if not all(there):
+            for (_, container), is_there in zip(job.containers(), there, strict=True):
+                container.message = WAITING if is_there else NO_IMAGE
             job.message = NO_IMAGE
             return
         queue = self._waiting.setdefault(job.pool, deque())
@@ -320,23 +331,29 @@ class Platform:
         with self._changed:
             while not self._stopping:
                 if not sum(self._place(name, queue) for name, queue in self._waiting.items()):
-                    self._changed.wait()
+                    self._changed.wait(self._pools.pause())
 
     def _place(self, name: str, queue: deque[tuple[Job, Replica]]) -> int:
         """Start what fits into a pool, oldest first; how many replicas were started."""
-        pool, started = self._pools.get(name), 0
+        pool, started = self._pools.find(name), 0
+        if pool is not None:
+            self._pools.provision(pool)
         while queue and pool is not None and pool.has_room(self.options.jobs_per_node):
             job, replica = queue.popleft()
             if not job.ended and not job.cancel_requested:
                 self._start(pool, job, replica)
                 started += 1
-        for job, replica in reversed(queue):
-            if job.message == NO_ROOM:
-                break
-            job.message = NO_ROOM if job.status == "PENDING" else job.message
-            for container in replica.containers:
-                container.message = NO_ROOM
+        self._explain(queue, PROVISIONING if pool is not None and pool.starting else NO_ROOM)
         return started
+
+    def _explain(self, queue: deque[tuple[Job, Replica]], reason: str) -> None:
+        """Tell those that wait why; the newest first, up to one that knows."""
+        for job, replica in reversed(queue):
+            if replica.containers[0].message == reason:
+                break
+            job.message = reason if job.status == "PENDING" else job.message
+            for container in replica.containers:
+                container.message = reason
 
     def _start(self, pool: Pool, job: Job, replica: Replica) -> None:
         pool.used += 1
@@ -353,21 +370,11 @@ class Platform:
         self._strike(job)
 
     def _start_container(self, job: Job, replica: Replica, container: Container) -> None:
-        argv = self.options.images.command(container.specification) or []
-        token = self._tokens.issue(job.id, job.name)
-        environment = container_environment(
-            self.options.environment, self.options.endpoint, job=job, replica=replica, container=container, token=token
-        )
-        if shutil.which(argv[0], path=environment.get("PATH")) is None:
-            container.output.append(f"{argv[0]}: no such program\n".encode())
+        process = self._runner.start(job, replica, container, functools.partial(self._exited, job, replica, container))
+        if process is None:
             container.end(None)
             return
-        container.process = ContainerProcess(
-            argv,
-            environment=environment,
-            output=container.output,
-            on_exit=functools.partial(self._exited, job, replica, container),
-        )
+        container.process = process
         replica.live += 1
         container.status, container.message = "READY", "Running"
 
@@ -379,6 +386,6 @@ class Platform:
             container.exit_code = code
             if not container.ended:
                 container.end(code)
-            if not replica.live and job.pool in self._pools:
-                self._pools[job.pool].used -= 1
+            if not replica.live and (pool := self._pools.find(job.pool)) is not None:
+                pool.used -= 1
             self._settle(job)

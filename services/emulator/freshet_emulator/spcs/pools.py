@@ -23,7 +23,11 @@ def utc_now() -> dt.datetime:
 
 @dataclass(kw_only=True, slots=True)
 class Pool:
-    """A compute pool. `used` counts the replicas that hold a slot; only the platform changes it, under its lock."""
+    """A compute pool, changed only by the platform, under its lock.
+
+    `used` counts the replicas that hold a slot, `ready` the nodes that are up; `starting` are the moments at which
+    more nodes will be, `idle_since` the moment at which the last job left (both monotonic seconds).
+    """
 
     name: str
     min_nodes: int = 1
@@ -37,6 +41,9 @@ class Pool:
     updated_on: dt.datetime = field(default_factory=utc_now)
     resumed_on: dt.datetime = field(default_factory=utc_now)
     used: int = 0
+    ready: int = 0
+    starting: list[float] = field(default_factory=list)
+    idle_since: float | None = None
 
     def active_nodes(self, jobs_per_node: int) -> int:
         """Nodes with at least one job, when jobs are packed."""
@@ -44,18 +51,54 @@ class Pool:
 
     def has_room(self, jobs_per_node: int) -> bool:
         """Whether one more replica fits now."""
-        return not self.suspended and self.used < self.max_nodes * jobs_per_node
+        return not self.suspended and self.used < min(self.ready, self.max_nodes) * jobs_per_node
 
     @property
     def state(self) -> str:
-        """SUSPENDED, ACTIVE or IDLE."""
-        return "SUSPENDED" if self.suspended else "ACTIVE" if self.used else "IDLE"
+        """SUSPENDED, STARTING, RESIZING, ACTIVE or IDLE."""
+        if self.suspended:
+            return "SUSPENDED"
+        if self.starting:
+            return "RESIZING" if self.ready else "STARTING"
+        return "ACTIVE" if self.used else "IDLE"
+
+    def suspend(self) -> None:
+        """Take no more jobs; nodes that run some stay until those end."""
+        self.suspended = True
+        self.ready, self.starting, self.idle_since = 0, [], None
 
     def resume(self) -> None:
         """Make the pool take jobs again."""
         if self.suspended:
             self.suspended = False
             self.resumed_on = utc_now()
+
+    def provision(self, now: float, *, waiting: int, jobs_per_node: int, delay: float) -> None:
+        """Start the nodes that waiting replicas need, at least MIN_NODES, and count those that are up by now."""
+        if self.suspended:
+            return
+        wanted = math.ceil((self.used + waiting) / jobs_per_node)
+        missing_nodes = min(self.max_nodes, max(self.min_nodes, wanted)) - self.ready - len(self.starting)
+        self.starting += [now + delay] * max(0, missing_nodes)
+        self.ready += sum(1 for moment in self.starting if moment <= now)
+        self.starting = [moment for moment in self.starting if moment > now]
+        self.ready = min(self.ready, self.max_nodes)
+
+    def rest(self, now: float, *, waiting: int) -> None:
+        """Suspend a pool that has had nothing to do for AUTO_SUSPEND_SECS."""
+        if self.used or waiting or self.suspended:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+        elif self.auto_suspend_secs and now >= self.idle_since + self.auto_suspend_secs:
+            self.suspend()
+
+    def next_moment(self) -> float | None:
+        """When something will change by itself."""
+        moments = list(self.starting)
+        if self.idle_since is not None and self.auto_suspend_secs and not self.suspended:
+            moments.append(self.idle_since + self.auto_suspend_secs)
+        return min(moments, default=None)
 
     def change(self, options: Mapping[str, str]) -> None:
         """Apply CREATE or ALTER … SET options. Raises SqlError for one that is unknown or wrong, changing nothing."""
@@ -70,7 +113,8 @@ class Pool:
     def document(self) -> dict[str, Any]:
         """What is kept over a restart."""
         body = asdict(self)
-        del body["used"]
+        for key in ("used", "ready", "starting", "idle_since"):
+            del body[key]
         return body
 
 

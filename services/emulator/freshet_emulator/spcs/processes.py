@@ -17,32 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-LOG_BYTES = 100 * 1024
+from freshet_emulator.spcs.output import OutputTail
+
 CHUNK_BYTES = 64 * 1024
 LAUNCHER = Path(__file__).with_name("launcher.py")
 # A grandchild that left the group can hold the pipe open; its output is not waited for longer than this.
 DRAIN_SECONDS = 1.0
-
-
-class OutputTail:
-    """The last 100 KB of what a container wrote."""
-
-    def __init__(self, text: str = "") -> None:
-        self._lock = threading.Lock()
-        self._data = bytearray(text.encode())
-
-    def append(self, chunk: bytes) -> None:
-        """Add output and drop what is too old."""
-        with self._lock:
-            self._data += chunk
-            del self._data[: max(0, len(self._data) - LOG_BYTES)]
-
-    def text(self, lines: int | None = None) -> str:
-        """The output, or its last `lines`, without the final line break."""
-        with self._lock:
-            whole = self._data.decode("utf-8", "replace")
-        whole = whole.removesuffix("\n")
-        return whole if lines is None else "\n".join(whole.split("\n")[-lines:] if lines else [])
 
 
 class ContainerProcess:
@@ -62,6 +42,7 @@ class ContainerProcess:
         self._output = output
         self._on_exit = on_exit
         self._kill_timer: threading.Timer | None = None
+        self.ended = False
         self._process = subprocess.Popen(  # noqa: S603 - this is what a container is
             [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv],
             env=dict(environment),
@@ -98,6 +79,7 @@ class ContainerProcess:
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         reader.start()
         code = self._process.wait()
+        self.ended = True
         self.kill()
         reader.join(DRAIN_SECONDS)
         if self._kill_timer is not None:

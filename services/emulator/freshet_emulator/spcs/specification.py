@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -26,32 +26,73 @@ def as_text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(as_text)]
 
 
-class ContainerSpecification(BaseModel):
-    """One container. Fields that mean nothing to a local process (probes, volumes, resources) are read over."""
+class Resources(BaseModel):
+    """What a container asks for and may take: `cpu`, `memory`, `nvidia.com/gpu`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: dict[str, Text] = {}
+    limits: dict[str, Text] = {}
+
+
+class SessionToken(BaseModel):
+    """Where the token file lies."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    path: str | None = None
+
+
+class ContainerSpecification(BaseModel):
+    """One container. Fields that mean nothing to a local process (probes, volumes) are read over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
     image: Annotated[str, Field(min_length=1)]
     command: list[Text] = []
     args: list[Text] = []
     env: dict[str, Text] = {}
+    resources: Resources = Resources()
+    mount_session_token: Annotated[bool, Field(alias="mountSessionToken")] = True
+    session_token: Annotated[SessionToken, Field(alias="sessionTokenConfig")] = SessionToken()
+    readiness_probe: Annotated[Any, Field(alias="readinessProbe")] = None
+    liveness_probe: Annotated[Any, Field(alias="livenessProbe")] = None
+    volume_mounts: Annotated[list[Any], Field(alias="volumeMounts")] = []
+    secrets: list[Any] = []
 
 
 class Body(BaseModel):
     """What stands under `spec`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     containers: Annotated[list[ContainerSpecification], Field(min_length=1, max_length=20)]
+    endpoints: list[Any] = []
+    volumes: list[Any] = []
+    log_exporters: Annotated[Any, Field(alias="logExporters")] = None
+    platform_monitor: Annotated[Any, Field(alias="platformMonitor")] = None
+    resource_management: Annotated[Any, Field(alias="resourceManagement")] = None
+    network_policy: Annotated[Any, Field(alias="networkPolicyConfig")] = None
+
+    @field_validator("containers")
+    @classmethod
+    def told_apart(cls, found: list[ContainerSpecification]) -> list[ContainerSpecification]:
+        """Refuse two containers of one name."""
+        names = [container.name for container in found]
+        if len(set(names)) < len(names):
+            raise ValueError("two containers have the same name")
+        return found
 
 
 class Specification(BaseModel):
     """A whole specification."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spec: Body
+    service_roles: Annotated[list[Any], Field(alias="serviceRoles")] = []
+    capabilities: Any = None
 
 
 def fill(template: str, values: dict[str, str]) -> str:
