@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -43,19 +43,16 @@ WAITABLE = frozenset({"PENDING", "RUNNING", "DONE", "FAILED", "CANCELLING", "CAN
 
 def system(context: Context, name: str, given: Arguments) -> str | None:
     """A SYSTEM$ function. Raises SqlError 2141 for an unknown one."""
-    match name:
-        case "SYSTEM$GET_SERVICE_LOGS":
-            return service_logs(context, given)
-        case "SYSTEM$GET_SERVICE_STATUS":
-            return service_status(find(context, given.required(0, "service name")))
-        case "SYSTEM$WAIT_FOR_SERVICES":
-            return wait_for_services(context, given)
-        case "SYSTEM$WAIT":
-            return pause(context, given)
-        case "SYSTEM$CANCEL_QUERY":
-            found = context.world.abort(given.required(0, "query id"))
-            return "query cancelled." if found else "Identified SQL statement is not currently executing."
-    raise compilation(f"Unknown function {name}", code=2141, sqlstate="42601")
+    run = SYSTEM.get(name.removeprefix("SYSTEM$"))
+    if run is None:
+        raise compilation(f"Unknown function {name}", code=2141, sqlstate="42601")
+    return run(context, given)
+
+
+def cancel_query(context: Context, given: Arguments) -> str:
+    """SYSTEM$CANCEL_QUERY(id)."""
+    found = context.world.abort(given.required(0, "query id"))
+    return "query cancelled." if found else "Identified SQL statement is not currently executing."
 
 
 UNITS = {"MILLISECONDS": 0.001, "SECONDS": 1.0, "MINUTES": 60.0, "HOURS": 3600.0, "DAYS": 86_400.0}
@@ -141,6 +138,17 @@ def wait_for_services(context: Context, given: Arguments) -> str:
         if not context.platform.wait_for(job, lambda found: found.status != "PENDING", timeout):
             raise SqlError(395020, "57014", f"Timed out waiting for {job.name.name}: its status is {job.status}.")
     return "OK"
+
+
+SYSTEM: dict[str, Callable[[Context, Arguments], str | None]] = {
+    "CANCEL_QUERY": cancel_query,
+    "GET_COMPUTE_POOL_PENDING_MAINTENANCE": lambda _, __: "[]",
+    "GET_SERVICE_DNS_DOMAIN": lambda _, __: "local.svc.spcs.internal",
+    "GET_SERVICE_LOGS": service_logs,
+    "GET_SERVICE_STATUS": lambda context, given: service_status(find(context, given.required(0, "service name"))),
+    "WAIT": pause,
+    "WAIT_FOR_SERVICES": wait_for_services,
+}
 
 
 def method(context: Context, target: ObjectName, name: str, given: Arguments) -> str:

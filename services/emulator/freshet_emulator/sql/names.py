@@ -47,6 +47,7 @@ class Filter:
     starts_with: str | None = None
     limit: int | None = None
     after: str | None = None
+    of_type: str | None = None
 
     def apply(self, names: list[str]) -> list[str]:
         """The wanted names, sorted. LIKE ignores case, STARTS WITH does not."""

@@ -49,6 +49,8 @@ def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
     """One clause of EXECUTE JOB SERVICE."""
     if reader.accept("FROM"):
         return source(reader, job)
+    if reader.accept("WITH", "TAG") or reader.accept("TAG"):
+        return tags(reader, job)
     word = reader.token.value
     if word not in PROPERTIES:
         reader.refuse()
@@ -57,6 +59,17 @@ def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
     field, read = PROPERTIES[word]
     changes: dict[str, Any] = {field: read(reader)}
     return replace(job, **changes)
+
+
+def tags(reader: Reader, job: ExecuteJob) -> ExecuteJob:
+    """TAG (name = 'value', …): read over."""
+    reader.expect_symbol("(")
+    while not reader.accept_symbol(")"):
+        reader.name()
+        reader.expect_symbol("=")
+        reader.string()
+        reader.accept_symbol(",")
+    return job
 
 
 def source(reader: Reader, job: ExecuteJob) -> ExecuteJob:
@@ -137,6 +150,8 @@ def show_filter(reader: Reader) -> Filter:
             found = replace(found, limit=reader.integer())
         elif reader.accept("FROM"):
             found = replace(found, after=reader.string())
+        elif reader.accept("OF", "TYPE"):
+            found = replace(found, of_type=reader.scalar().upper())
         elif reader.accept("IN"):
             scope, name = show_scope(reader)
             found = replace(found, scope=scope, scope_name=name)
@@ -145,7 +160,7 @@ def show_filter(reader: Reader) -> Filter:
     return found
 
 
-CLAUSES = ("LIKE", "STARTS", "LIMIT", "FROM", "IN")
+CLAUSES = ("LIKE", "STARTS", "LIMIT", "FROM", "IN", "OF")
 
 
 def show_scope(reader: Reader) -> tuple[str, ObjectName | None]:
