@@ -13,6 +13,7 @@ from freshet_emulator.errors import EmulatorError
 from freshet_emulator.faults import Faults
 from freshet_emulator.interpreter import Interpreter
 from freshet_emulator.interpreter.context import World
+from freshet_emulator.keys import PublicKeys
 from freshet_emulator.queries import Queries, Query
 from freshet_emulator.results import Result
 from freshet_emulator.sessions import Credentials, Session, Sessions
@@ -60,7 +61,8 @@ class Emulator:
         self.tables = Tables(state / "tables.duckdb" if state else None)
         self.stages = Stages((state or self._scratch).resolve() / "stages")
         credentials = Credentials(user=settings.user, password=settings.password)
-        self.sessions = Sessions(credentials, tokens, validity=settings.session_validity)
+        self.keys = PublicKeys(self._store)
+        self.sessions = Sessions(credentials, tokens, validity=settings.session_validity, keys=self.keys)
         self.queries = Queries(self._interpreter().run, self._stop)
         self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -72,6 +74,7 @@ class Emulator:
                 platform=self.platform,
                 tables=self.tables,
                 stages=self.stages,
+                keys=self.keys,
                 scan=self._scan,
                 abort=self._abort,
                 record=self._record,

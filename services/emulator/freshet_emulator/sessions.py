@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from freshet_emulator.errors import LoginRefusedError, no_current
+from freshet_emulator.keys import PublicKeys
 from freshet_emulator.spcs.tokens import ContainerTokens
 from freshet_emulator.sql.lexer import Token
 from freshet_emulator.sql.names import FullName, ObjectName
@@ -70,8 +71,9 @@ class Credentials:
 class Sessions:
     """All sessions. Safe to call from any thread; `validity` is a session token's life in seconds."""
 
-    def __init__(self, credentials: Credentials, tokens: ContainerTokens, *, validity: float) -> None:
+    def __init__(self, credentials: Credentials, tokens: ContainerTokens, *, validity: float, keys: PublicKeys) -> None:
         self._credentials = credentials
+        self._keys = keys
         self._tokens = tokens
         self.validity = validity
         self._lock = threading.Lock()
@@ -90,6 +92,9 @@ class Sessions:
             user = user or self._credentials.user
             if not self._credentials.accepts_password(user, token):
                 raise LoginRefusedError(390303, "Invalid OAuth access token.")
+            return user.upper(), None
+        if method == "SNOWFLAKE_JWT":
+            self._keys.check(user.upper(), token)
             return user.upper(), None
         if method == "PROGRAMMATIC_ACCESS_TOKEN" and self._credentials.accepts_password(user, token):
             return user.upper(), None

@@ -6,7 +6,7 @@ from freshet_emulator.errors import SqlError, no_current
 from freshet_emulator.interpreter.context import Context
 from freshet_emulator.results import Column, Result, status
 from freshet_emulator.sql.names import ObjectName
-from freshet_emulator.sql.statements import AlterSession, CreateObject, DropObject, ShowObjects, Use
+from freshet_emulator.sql.statements import AlterSession, AlterUser, CreateObject, DropObject, ShowObjects, Use
 
 
 def catalog_name(context: Context, kind: str, name: ObjectName) -> str:
@@ -119,6 +119,16 @@ def within(context: Context, statement: ShowObjects, parts: list[str]) -> bool:
     schema = asked[-1] if asked else session.schema
     database = asked[-2] if len(asked) > 1 else session.database
     return parts[:2] == [database, schema]
+
+
+def alter_user(context: Context, statement: AlterUser) -> Result:
+    """Give a user a public key, or take it away; other settings mean nothing here."""
+    for key, value in statement.options.items():
+        if key == "RSA_PUBLIC_KEY" and value is not None:
+            context.world.keys.set(statement.name.last, value)
+        elif key == "RSA_PUBLIC_KEY":
+            context.world.keys.unset(statement.name.last)
+    return status("Statement executed successfully.")
 
 
 def alter_session(context: Context, statement: AlterSession) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from freshet_emulator.catalog import Catalog
+from freshet_emulator.keys import PublicKeys
 from freshet_emulator.results import Result
 from freshet_emulator.sessions import Session
 from freshet_emulator.spcs.platform import Platform
@@ -25,6 +26,7 @@ class World:
     platform: Platform
     tables: Tables
     stages: Stages
+    keys: PublicKeys
     scan: Callable[[str], Result]
     abort: Callable[[str], bool]
     record: Callable[[Session, str, Result], str]

@@ -35,6 +35,7 @@ HANDLERS: dict[type, Handler] = {
     statements.ShowObjects: catalog.show_objects,
     statements.Use: catalog.use,
     statements.AlterSession: catalog.alter_session,
+    statements.AlterUser: catalog.alter_user,
     statements.CreateStage: stages.create_stage,
     statements.DropStage: stages.drop_stage,
     statements.ListStage: stages.list_stage,

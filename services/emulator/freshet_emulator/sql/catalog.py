@@ -10,6 +10,7 @@ from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.services import show_filter
 from freshet_emulator.sql.statements import (
     AlterSession,
+    AlterUser,
     CreateObject,
     DropObject,
     ExecuteImmediate,
@@ -81,6 +82,16 @@ def unset_parameters(reader: Reader) -> AlterSession:
     return AlterSession(parameters=found)
 
 
+def alter_user(reader: Reader) -> AlterUser:
+    """ALTER USER [IF EXISTS] name SET key = value … | UNSET key …"""
+    reader.accept("IF", "EXISTS")
+    name = reader.name()
+    read = unset_parameters if reader.accept("UNSET") else set_parameters
+    if read is set_parameters:
+        reader.expect("SET")
+    return AlterUser(name=name, options=read(reader).parameters)
+
+
 def execute_immediate(reader: Reader) -> ExecuteImmediate:
     """EXECUTE IMMEDIATE 'statement'."""
     return ExecuteImmediate(sql=reader.string())
@@ -105,6 +116,7 @@ RULES: dict[tuple[str, ...], Callable[[Reader], Statement]] = {
     ("USE",): use_bare,
     ("USE", "SECONDARY", "ROLES"): use_secondary_roles,
     ("ALTER", "SESSION", "SET"): set_parameters,
+    ("ALTER", "USER"): alter_user,
     ("ALTER", "SESSION", "UNSET"): unset_parameters,
     ("EXECUTE", "IMMEDIATE"): execute_immediate,
 }

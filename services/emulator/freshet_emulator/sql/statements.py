@@ -144,6 +144,14 @@ class Use:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AlterUser:
+    """ALTER USER SET or UNSET; a value of None unsets."""
+
+    name: ObjectName
+    options: dict[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AlterSession:
     """ALTER SESSION SET or UNSET; a value of None unsets."""
 
@@ -247,6 +255,7 @@ Statement = (
     | ShowObjects
     | Use
     | AlterSession
+    | AlterUser
     | ExecuteImmediate
     | CreateStage
     | DropStage
