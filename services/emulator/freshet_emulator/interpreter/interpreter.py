@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from freshet_emulator.errors import wrong_count
-from freshet_emulator.interpreter import catalog, pools, services, stages
+from freshet_emulator.interpreter import catalog, long_running, pools, services, stages
 from freshet_emulator.interpreter import session as variables
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
@@ -21,6 +21,9 @@ COUNT = "MULTI_STATEMENT_COUNT"
 Handler = Callable[[Context, Any], Result]
 HANDLERS: dict[type, Handler] = {
     statements.ExecuteJob: services.execute_job,
+    statements.CreateService: long_running.create_service,
+    statements.AlterService: long_running.alter_service,
+    statements.ShowEndpoints: long_running.show_endpoints,
     statements.DescribeService: services.describe_service,
     statements.DropService: services.drop_service,
     statements.ShowServices: services.show_services,

@@ -181,7 +181,7 @@ def job_history(context: Context, given: Arguments) -> Result:
     jobs = [
         job
         for job in context.platform.history()
-        if (start is None or job.created_on >= start) and (end is None or job.created_on <= end)
+        if not job.is_service and (start is None or job.created_on >= start) and (end is None or job.created_on <= end)
     ]
     wanted = jobs[: min(int(HISTORY_LIMIT if limit is None else limit), HISTORY_MAX)]
     return Result(columns=columns_of(HISTORY_NAMES, HISTORY_TYPES), rows=[history_row(job) for job in wanted])

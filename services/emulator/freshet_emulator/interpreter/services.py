@@ -173,8 +173,8 @@ def drop_service(context: Context, statement: DropService) -> Result:
 
 
 def show_services(context: Context, statement: ShowServices) -> Result:
-    """The jobs in scope. There are no long-running services here, so excluding jobs leaves nothing."""
-    found = [] if statement.exclude_jobs else in_scope(context, statement.filter)
+    """The services and jobs in scope."""
+    found = [job for job in in_scope(context, statement.filter) if is_shown(job, statement)]
     wanted = set(statement.filter.apply([job.name.name for job in found])[:MAX_ROWS])
     hidden = {"spec"} | ({"is_job"} if statement.only_jobs or statement.exclude_jobs else set())
     hidden |= {"is_async_job"} if statement.exclude_jobs else set()
@@ -182,6 +182,11 @@ def show_services(context: Context, statement: ShowServices) -> Result:
     jobs = sorted((job for job in found if job.name.name in wanted), key=lambda job: job.name.name)
     rows = [[row[name] for name in names] for row in map(service_row, jobs)]
     return Result(columns=columns_of(names, TYPES), rows=rows)
+
+
+def is_shown(job: Job, statement: ShowServices) -> bool:
+    """Whether this kind of service is asked for."""
+    return not statement.exclude_jobs if not job.is_service else not statement.only_jobs
 
 
 def in_scope(context: Context, wanted: Filter) -> list[Job]:
@@ -234,8 +239,8 @@ def service_row(job: Job) -> dict[str, Any]:
         "comment": job.comment,
         "owner_role_type": "ROLE",
         "query_warehouse": job.query_warehouse,
-        "is_job": "true",
-        "is_async_job": "true" if job.is_async else "false",
+        "is_job": "false" if job.is_service else "true",
+        "is_async_job": "true" if job.is_async and not job.is_service else "false",
         "spec_digest": digest(job),
         "is_upgrading": "false",
         "managing_object_domain": None,
@@ -286,7 +291,7 @@ def container_part(replica: Replica, container: Container) -> Sequence[Any]:
         container.message,
         specification.image,
         f"sha256:{hashlib.sha256(specification.image.encode()).hexdigest()}",
-        0,
+        container.restarts,
         container.started_at,
         container.exit_code,
         None,

@@ -36,11 +36,17 @@ class Container:
     output: OutputTail = field(default_factory=OutputTail)
     process: ContainerProcess | None = None
     killed_by: str = ""
+    restarts: int = 0
 
     @property
     def ended(self) -> bool:
         """Whether it will never run (again)."""
         return self.status in ("DONE", "FAILED")
+
+    def start_over(self) -> None:
+        """Wait for another start, with the output of the earlier one."""
+        self.status, self.message, self.process, self.killed_by = "PENDING", WAITING, None, ""
+        self.restarts += 1
 
     def end(self, exit_code: int | None) -> None:
         """It exited, or could not be started (None)."""
@@ -91,7 +97,7 @@ class Event:
 
 @dataclass(kw_only=True, slots=True)
 class Job:
-    """A job service. Changed only under the platform's lock."""
+    """A job service, or a long-running one (`is_service`). Changed only under the platform's lock."""
 
     name: FullName
     pool: str
@@ -105,6 +111,8 @@ class Job:
     integrations: tuple[str, ...] = ()
     is_async: bool = True
     replicas_given: bool = False
+    is_service: bool = False
+    is_suspended: bool = False
     status: str = "PENDING"
     message: str = WAITING
     cancel_requested: bool = False
@@ -155,7 +163,9 @@ class Job:
         """Derive the status from the replicas: any failed, all succeeded, any running, else pending."""
         self.note()
         states = [replica.status for replica in self.replicas]
-        if self.cancel_requested:
+        if self.is_service and not self.cancel_requested:
+            self.settle_service(states)
+        elif self.cancel_requested:
             over = all(replica.ended or not replica.placed for replica in self.replicas)
             self.move("CANCELLED" if over else "CANCELLING", "Cancelled on request" if over else "Stopping")
         elif "FAILED" in states:
@@ -164,6 +174,15 @@ class Job:
             self.move("DONE", "Completed successfully")
         elif states.count("PENDING") < len(states):
             self.move("RUNNING", "Running")
+
+    def settle_service(self, states: list[str]) -> None:
+        """A service runs while one of its instances does; it never ends by itself."""
+        if self.is_suspended:
+            resting = not any(replica.live for replica in self.replicas)
+            self.move("SUSPENDED" if resting else "SUSPENDING", "Suspended" if resting else "Stopping")
+        else:
+            runs = "READY" in states
+            self.move("RUNNING" if runs else "PENDING", "Running" if runs else self.message)
 
 
 def new_replicas(specification: str, count: int) -> list[Replica]:
@@ -176,7 +195,7 @@ def new_replicas(specification: str, count: int) -> list[Replica]:
 
 
 STORED = ("id", "pool", "specification", "query_id", "owner", "comment", "query_warehouse", "is_async")
-STORED_STATE = ("replicas_given", "status", "message", "cancel_requested")
+STORED_STATE = ("replicas_given", "is_service", "is_suspended", "status", "message", "cancel_requested")
 STORED_TIMES = ("created_on", "updated_on", "completed_on", "deleted_on")
 STORED_CONTAINER = ("status", "message", "exit_code")
 
@@ -206,6 +225,9 @@ def stored_job(body: Mapping[str, Any]) -> Job:
     fields["name"] = FullName(database=database, schema=schema, name=name)
     fields["integrations"] = tuple(body["integrations"])
     job = Job(replicas=new_replicas(body["specification"], body["replicas"]), **fields)
+    if job.is_service:
+        job.status, job.message = ("SUSPENDED", "Suspended") if job.is_suspended else ("PENDING", WAITING)
+        return job
     for (replica, container), kept in zip(job.containers(), body["containers"], strict=True):
         for key in STORED_CONTAINER:
             setattr(container, key, kept[key])

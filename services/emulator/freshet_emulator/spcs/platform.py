@@ -16,12 +16,10 @@ import structlog
 from freshet_emulator.errors import SqlError, missing, taken
 from freshet_emulator.faults import Faults
 from freshet_emulator.spcs.capacity import require_fit
+from freshet_emulator.spcs.disturbances import is_held, run_out_of_memory
 from freshet_emulator.spcs.jobs import (
-    NO_IMAGE,
     NO_ROOM,
-    OUT_OF_MEMORY,
     PROVISIONING,
-    WAITING,
     Container,
     Job,
     Replica,
@@ -34,6 +32,7 @@ from freshet_emulator.spcs.pools import Pool, utc_now
 from freshet_emulator.spcs.processes import ContainerProcess
 from freshet_emulator.spcs.runner import LocalRunner, PlatformOptions
 from freshet_emulator.spcs.tokens import ContainerTokens
+from freshet_emulator.spcs.waiting import explain, has_all_images, started_over
 from freshet_emulator.sql.names import FullName
 from freshet_emulator.state import StateStore
 
@@ -41,6 +40,8 @@ from freshet_emulator.state import StateStore
 STOP_GRACE = 2.0
 # Dropped jobs that the history still knows; the real one forgets after thirty days.
 REMEMBERED = 10_000
+# A container of a long-running service that exits is started again after this long (seconds).
+RESTART_PAUSE = 1.0
 NODE_LOST = "Compute pool node was lost"
 STOPPED = "The emulator stopped while the job ran"
 
@@ -207,6 +208,29 @@ class Platform:
             self._halt(job)
             return True
 
+    def suspend(self, service: Job) -> None:
+        """Stop the containers of a long-running service."""
+        with self._changed:
+            service.is_suspended = True
+            self._stop_containers(service)
+            self._settle(service)
+
+    def resume(self, service: Job) -> None:
+        """Start the containers of a suspended service again; nothing happens to another one."""
+        with self._changed:
+            if service.is_suspended:
+                service.is_suspended = False
+                self._start_over(service)
+
+    def _start_over(self, service: Job) -> None:
+        """Queue the instances of a service of which nothing runs."""
+        with self._changed:
+            if service.is_suspended or service.cancel_requested or self._stopping:
+                return
+            idle = started_over(service)
+            self._waiting.setdefault(service.pool, deque()).extend((service, replica) for replica in idle)
+            self._settle(service)
+
     def drop(self, name: FullName) -> None:
         """Forget a job and stop it if it runs; it stays in the history. Raises SqlError 2003."""
         with self._changed:
@@ -239,10 +263,7 @@ class Platform:
         if not job.ended and self.faults.take_job("node_lost", str(job.name)):
             self._fail_node(job)
         if not job.ended and self.faults.take_job("oom", str(job.name)):
-            for replica, container in job.containers():
-                if replica.live and container.process is not None:
-                    container.killed_by = OUT_OF_MEMORY
-                    container.process.kill()
+            run_out_of_memory(job)
 
     def release_held(self) -> None:
         """Queue the jobs that a fault held back and no fault holds any more."""
@@ -259,7 +280,10 @@ class Platform:
             return reached(job)
 
     def _enqueue(self, job: Job) -> None:
-        if self._is_held(job):
+        if job.is_suspended:
+            return
+        if is_held(self.faults, job):
+            self._held.add(job.id)
             return
         if self._runner.pulls:
             threading.Thread(target=self._pull, args=(job,), name=f"pull-{job.id}", daemon=True).start()
@@ -275,35 +299,21 @@ class Platform:
                 self._changed.notify_all()
 
     def _queue(self, job: Job, there: list[bool]) -> None:
-        if not all(there):
-            for (_, container), is_there in zip(job.containers(), there, strict=True):
-                container.message = WAITING if is_there else NO_IMAGE
-            job.message = NO_IMAGE
+        if not has_all_images(job, there):
             return
         queue = self._waiting.setdefault(job.pool, deque())
         queue.extend((job, replica) for replica in job.replicas)
 
-    def _is_held(self, job: Job) -> bool:
-        """Whether a fault keeps a job from starting."""
-        message = ""
-        if self.faults.take_job("image_pull", str(job.name)):
-            message = NO_IMAGE
-        elif self.faults.take_job("stuck_pending", str(job.name)):
-            message = NO_ROOM
-        for _, container in job.containers():
-            container.message = message or WAITING
-        job.message = message or WAITING
-        if message:
-            self._held.add(job.id)
-        return bool(message)
-
     def _halt(self, job: Job) -> None:
         job.cancel_requested = True
+        self._stop_containers(job)
+        self._settle(job)
+
+    def _stop_containers(self, job: Job) -> None:
         for replica, container in job.containers():
             if replica.live and container.process is not None and not container.ended:
                 container.status, container.message = "TERMINATING", "Terminating"
                 container.process.stop(self.options.grace)
-        self._settle(job)
 
     def _fail_node(self, job: Job) -> None:
         lose(job, NODE_LOST)
@@ -343,17 +353,8 @@ class Platform:
             if not job.ended and not job.cancel_requested:
                 self._start(pool, job, replica)
                 started += 1
-        self._explain(queue, PROVISIONING if pool is not None and pool.starting else NO_ROOM)
+        explain(queue, PROVISIONING if pool is not None and pool.starting else NO_ROOM)
         return started
-
-    def _explain(self, queue: deque[tuple[Job, Replica]], reason: str) -> None:
-        """Tell those that wait why; the newest first, up to one that knows."""
-        for job, replica in reversed(queue):
-            if replica.containers[0].message == reason:
-                break
-            job.message = reason if job.status == "PENDING" else job.message
-            for container in replica.containers:
-                container.message = reason
 
     def _start(self, pool: Pool, job: Job, replica: Replica) -> None:
         pool.used += 1
@@ -389,3 +390,7 @@ class Platform:
             if not replica.live and (pool := self._pools.find(job.pool)) is not None:
                 pool.used -= 1
             self._settle(job)
+            if job.is_service and not replica.live and not job.is_suspended:
+                timer = threading.Timer(RESTART_PAUSE, self._start_over, (job,))
+                timer.daemon = True
+                timer.start()

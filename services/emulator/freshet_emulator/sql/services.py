@@ -11,19 +11,25 @@ from freshet_emulator.sql.lexer import Kind
 from freshet_emulator.sql.names import Filter, ObjectName
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import (
+    AlterService,
+    CreateService,
     DescribeService,
     DropService,
     ExecuteJob,
     ShowContainers,
+    ShowEndpoints,
     ShowInstances,
     ShowServices,
     Statement,
 )
 
+# Read over: there is one size of a service here, and it never rests by itself.
+OF_SERVICES = ("AUTO_SUSPEND_SECS", "AUTO_RESUME", "MAX_INSTANCES", "MIN_READY_INSTANCES", "LOG_LEVEL")
 PROPERTIES: dict[str, tuple[str, Callable[[Reader], Any]]] = {
     "NAME": ("name", Reader.name),
     "ASYNC": ("is_async", Reader.boolean),
     "REPLICAS": ("replicas", Reader.integer),
+    "MIN_INSTANCES": ("replicas", Reader.integer),
     "QUERY_WAREHOUSE": ("query_warehouse", lambda reader: reader.name().last),
     "COMMENT": ("comment", Reader.string),
     "EXTERNAL_ACCESS_INTEGRATIONS": (
@@ -52,6 +58,11 @@ def job_clause(reader: Reader, job: ExecuteJob) -> ExecuteJob:
     if reader.accept("WITH", "TAG") or reader.accept("TAG"):
         return tags(reader, job)
     word = reader.token.value
+    if word in OF_SERVICES:
+        reader.advance()
+        reader.accept_symbol("=")
+        reader.scalar()
+        return job
     if word not in PROPERTIES:
         reader.refuse()
     reader.advance()
@@ -112,6 +123,30 @@ def using(reader: Reader) -> dict[str, str]:
         values[key] = reader.scalar()
         reader.accept_symbol(",")
     return values
+
+
+def create_service(reader: Reader) -> CreateService:
+    """CREATE SERVICE [IF NOT EXISTS] name IN COMPUTE POOL pool …"""
+    if_not_exists = reader.accept("IF", "NOT", "EXISTS")
+    name = reader.name()
+    return CreateService(job=replace(execute_job(reader), name=name, is_async=True), if_not_exists=if_not_exists)
+
+
+def alter_service(reader: Reader) -> AlterService:
+    """ALTER SERVICE [IF EXISTS] name SUSPEND | RESUME | SET …"""
+    if_exists = reader.accept("IF", "EXISTS")
+    name = reader.name()
+    if not reader.token.is_word("SUSPEND", "RESUME", "SET", "UNSET"):
+        reader.refuse()
+    action = reader.part()
+    while action in ("SET", "UNSET") and reader.token.kind is not Kind.END:
+        reader.advance()
+    return AlterService(name=name, action=action, if_exists=if_exists)
+
+
+def show_endpoints(reader: Reader) -> ShowEndpoints:
+    """SHOW ENDPOINTS IN SERVICE name."""
+    return ShowEndpoints(name=reader.name())
 
 
 def describe_service(reader: Reader) -> DescribeService:
@@ -189,6 +224,9 @@ def show_containers(reader: Reader) -> ShowContainers:
 
 RULES: dict[tuple[str, ...], Callable[[Reader], Statement]] = {
     ("EXECUTE", "JOB", "SERVICE"): execute_job,
+    ("CREATE", "SERVICE"): create_service,
+    ("ALTER", "SERVICE"): alter_service,
+    ("SHOW", "ENDPOINTS", "IN", "SERVICE"): show_endpoints,
     ("DESC", "SERVICE"): describe_service,
     ("DESCRIBE", "SERVICE"): describe_service,
     ("DROP", "SERVICE"): drop_service,

@@ -36,6 +36,30 @@ class ExecuteJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CreateService:
+    """CREATE SERVICE, in the form of a job that never ends."""
+
+    job: ExecuteJob
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlterService:
+    """ALTER SERVICE; `action` is SUSPEND, RESUME or SET, which changes nothing here."""
+
+    name: ObjectName
+    action: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShowEndpoints:
+    """SHOW ENDPOINTS IN SERVICE."""
+
+    name: ObjectName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DescribeService:
     """DESC SERVICE."""
 
@@ -241,6 +265,9 @@ class TableStatement:
 
 Statement = (
     ExecuteJob
+    | CreateService
+    | AlterService
+    | ShowEndpoints
     | DescribeService
     | ShowServices
     | ShowInstances
