@@ -158,6 +158,16 @@ def test_tricky_text_goes_through_arguments_environment_and_logs(services: JobSe
     assert services.logs(name) == f"{TRICKY}\n{TRICKY}\nnul:\0:end"
 
 
+def test_an_argument_that_no_program_can_have_fails_its_job_alone(services: JobServices, pool: str) -> None:
+    name, other = fresh(), fresh()
+    container = {"name": "main", "image": "/x", "command": ["echo", "a\0b"]}
+    services.submit(name, pool, json.dumps({"spec": {"containers": [container]}}), "mine")
+    assert ended(services, name).status is JobStatus.FAILED
+    assert "null byte" in services.logs(name)
+    services.submit(other, pool, shell("true"), "mine")
+    assert ended(services, other).status is JobStatus.DONE
+
+
 def test_names_in_quotes_keep_their_case(services: JobServices) -> None:
     database = f'"{fresh("db").lower()} it\'s"'
     services.execute(f"CREATE DATABASE {database}")
@@ -198,3 +208,30 @@ def test_what_is_kept_of_an_output_is_its_end(chunks: list[bytes]) -> None:
     assert tail.text() == whole[-LOG_BYTES:].decode("utf-8", "replace").removesuffix("\n")
     lines = [line for _, line in tail.lines()]
     assert lines == whole.decode("utf-8", "replace").removesuffix("\n").split("\n") or not whole or b"\n" in whole
+
+
+def test_a_secret_reaches_its_container_and_nobody_else(services: JobServices, pool: str) -> None:
+    secret, login, name = fresh("SECRET"), fresh("SECRET"), fresh()
+    services.execute(f"CREATE SECRET {secret} TYPE = GENERIC_STRING SECRET_STRING = 'it''s $$ 😀'")
+    services.execute(f"CREATE SECRET {login} TYPE = PASSWORD USERNAME = 'u' PASSWORD = 'p'")
+    container = {
+        "name": "main",
+        "image": "/x",
+        "command": ["sh", "-c", 'echo "$TOKEN $LOGIN"'],
+        "secrets": [
+            {"snowflakeSecret": secret.lower(), "envVarName": "TOKEN", "secretKeyRef": "secret_string"},
+            {
+                "snowflakeSecret": {"objectName": f"freshet.public.{login}"},
+                "envVarName": "LOGIN",
+                "secretKeyRef": "password",
+            },
+        ],
+    }
+    spec = json.dumps({"spec": {"containers": [container]}})
+    services.submit(name, pool, spec, "mine")
+    assert ended(services, name).status is JobStatus.DONE
+    assert services.logs(name) == "it's $$ 😀 p"
+    services.execute(f"DROP SECRET {secret}")
+    with pytest.raises(SnowflakeRefusedError, match=secret) as missing:
+        services.submit(fresh(), pool, spec, "mine")
+    assert missing.value.errno == 2003

@@ -82,13 +82,15 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
     columns = [Column(name=name) for name in names]
     if statement.kind == "TABLE":
         found = table_names(context)
+    elif statement.kind == "SECRET":
+        found = [name.split(".", 2) for name in context.platform.secrets.names()]
     elif statement.kind == "STAGE":
         found = [name.split(".", 2) for name in context.world.catalog.names("STAGE")]
     elif statement.kind == "SCHEMA":
         found = [[*name.split(".", 1)] for name in context.world.catalog.names("SCHEMA")]
     else:
         found = [[name] for name in context.world.catalog.names(statement.kind)]
-    if statement.kind in ("TABLE", "SCHEMA", "STAGE"):
+    if statement.kind in ("TABLE", "SCHEMA", "STAGE", "SECRET"):
         found = [parts for parts in found if within(context, statement, parts)]
     wanted = set(statement.filter.apply([parts[-1] for parts in found]))
     rows = [

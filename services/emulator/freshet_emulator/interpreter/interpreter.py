@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from freshet_emulator.errors import wrong_count
-from freshet_emulator.interpreter import catalog, long_running, pools, services, stages
+from freshet_emulator.interpreter import catalog, long_running, pools, secrets, services, stages
 from freshet_emulator.interpreter import session as variables
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
@@ -39,6 +39,8 @@ HANDLERS: dict[type, Handler] = {
     statements.Use: catalog.use,
     statements.AlterSession: catalog.alter_session,
     statements.AlterUser: catalog.alter_user,
+    statements.CreateSecret: secrets.create_secret,
+    statements.DropSecret: secrets.drop_secret,
     statements.CreateStage: stages.create_stage,
     statements.DropStage: stages.drop_stage,
     statements.ListStage: stages.list_stage,

@@ -18,6 +18,7 @@ from freshet_emulator.spcs.capacity import memory
 from freshet_emulator.spcs.jobs import Container, Job, Replica
 from freshet_emulator.spcs.processes import ContainerProcess
 from freshet_emulator.spcs.runner import LocalRunner, OnExit, PlatformOptions
+from freshet_emulator.spcs.secrets import Secrets
 from freshet_emulator.spcs.tokens import ContainerTokens
 
 TOKEN = "/snowflake/session/token"  # noqa: S105 - a path
@@ -75,8 +76,8 @@ class DockerRunner(LocalRunner):
 
     pulls = True
 
-    def __init__(self, options: PlatformOptions, tokens: ContainerTokens) -> None:
-        super().__init__(options, tokens)
+    def __init__(self, options: PlatformOptions, tokens: ContainerTokens, secrets: Secrets) -> None:
+        super().__init__(options, tokens, secrets)
         if shutil.which("docker") is None or docker("version").returncode != 0:
             raise EmulatorError("--docker needs a Docker Engine, and `docker version` finds none.")
 

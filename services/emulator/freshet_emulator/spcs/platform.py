@@ -30,7 +30,9 @@ from freshet_emulator.spcs.jobs import (
 from freshet_emulator.spcs.pool_table import PoolTable
 from freshet_emulator.spcs.pools import Pool, utc_now
 from freshet_emulator.spcs.processes import ContainerProcess
-from freshet_emulator.spcs.runner import LocalRunner, PlatformOptions
+from freshet_emulator.spcs.runner import PlatformOptions
+from freshet_emulator.spcs.runners import runner
+from freshet_emulator.spcs.secrets import Secrets
 from freshet_emulator.spcs.tokens import ContainerTokens
 from freshet_emulator.spcs.waiting import explain, has_all_images, started_over
 from freshet_emulator.sql.names import FullName
@@ -48,15 +50,6 @@ STOPPED = "The emulator stopped while the job ran"
 log = structlog.get_logger()
 
 
-def runner(options: PlatformOptions, tokens: ContainerTokens) -> LocalRunner:
-    """Who runs the containers. Raises EmulatorError if Docker is asked for and there is none."""
-    if not options.docker:
-        return LocalRunner(options, tokens)
-    from freshet_emulator.spcs.docker import DockerRunner
-
-    return DockerRunner(options, tokens)
-
-
 class Platform:
     """Pools and jobs. Safe to call from any thread."""
 
@@ -68,7 +61,8 @@ class Platform:
         self._held: set[str] = set()
         self._store = store
         self._tokens = tokens
-        self._runner = runner(options, tokens)
+        self.secrets = Secrets(store)
+        self._runner = runner(options, tokens, self.secrets)
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
         self._pools = PoolTable(
@@ -189,7 +183,10 @@ class Platform:
             pool = self.pool(job.pool)
             if job.name in self._jobs:
                 raise taken(str(job.name))
-            require_fit(pool.instance_family, [container.specification for container in job.replicas[0].containers])
+            containers = [container.specification for container in job.replicas[0].containers]
+            require_fit(pool.instance_family, containers)
+            for container in containers:
+                self.secrets.environment(container, job.name)
             if pool.suspended and pool.auto_resume:
                 pool.resume()
                 self._pools.changed(pool)
@@ -371,7 +368,12 @@ class Platform:
         self._strike(job)
 
     def _start_container(self, job: Job, replica: Replica, container: Container) -> None:
-        process = self._runner.start(job, replica, container, functools.partial(self._exited, job, replica, container))
+        ended = functools.partial(self._exited, job, replica, container)
+        try:
+            process = self._runner.start(job, replica, container, ended)
+        except (SqlError, OSError, ValueError) as error:  # a secret that is gone, a NUL in an argument
+            container.output.append(f"{error}\n".encode())
+            process = None
         if process is None:
             container.end(None)
             return

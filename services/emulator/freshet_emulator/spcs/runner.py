@@ -10,6 +10,7 @@ from freshet_emulator.spcs.environment import Endpoint, container_environment
 from freshet_emulator.spcs.images import ImageMap
 from freshet_emulator.spcs.jobs import Container, Job, Replica
 from freshet_emulator.spcs.processes import ContainerProcess
+from freshet_emulator.spcs.secrets import Secrets
 from freshet_emulator.spcs.tokens import ContainerTokens
 
 OnExit = Callable[[int], None]
@@ -31,9 +32,10 @@ class PlatformOptions:
 class LocalRunner:
     """Runs a container as a process of this machine."""
 
-    def __init__(self, options: PlatformOptions, tokens: ContainerTokens) -> None:
+    def __init__(self, options: PlatformOptions, tokens: ContainerTokens, secrets: Secrets) -> None:
         self.options = options
         self.tokens = tokens
+        self.secrets = secrets
 
     # Whether it takes time to find out about an image.
     pulls = False
@@ -47,7 +49,7 @@ class LocalRunner:
 
     def environment(self, job: Job, replica: Replica, container: Container) -> dict[str, str]:
         """The environment of a container."""
-        return container_environment(
+        own = container_environment(
             self.options.environment,
             self.options.endpoint,
             job=job,
@@ -55,6 +57,7 @@ class LocalRunner:
             container=container,
             token=self.tokens.issue(job.id, job.name),
         )
+        return own | self.secrets.environment(container.specification, job.name)
 
     def start(self, job: Job, replica: Replica, container: Container, on_exit: OnExit) -> ContainerProcess | None:
         """Start a container; None, with a line in its output, if its program does not exist."""

@@ -59,7 +59,7 @@ class ContainerSpecification(BaseModel):
     readiness_probe: Annotated[Any, Field(alias="readinessProbe")] = None
     liveness_probe: Annotated[Any, Field(alias="livenessProbe")] = None
     volume_mounts: Annotated[list[Any], Field(alias="volumeMounts")] = []
-    secrets: list[Any] = []
+    secrets: list[dict[str, Any]] = []
 
 
 class Body(BaseModel):

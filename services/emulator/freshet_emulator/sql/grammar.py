@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from freshet_emulator.errors import SqlError, unknown_statement, wrong_count
-from freshet_emulator.sql import catalog, pools, services, session, stages
+from freshet_emulator.sql import catalog, pools, secrets, services, session, stages
 from freshet_emulator.sql.lexer import Kind, Token, split, tokenize
 from freshet_emulator.sql.reader import Reader
 from freshet_emulator.sql.statements import Statement, TableStatement
@@ -14,7 +14,15 @@ from freshet_emulator.sql.statements import Statement, TableStatement
 Rule = Callable[[Reader], Statement]
 
 # The longest beginning that fits decides.
-RULES: dict[tuple[str, ...], Rule] = {**services.RULES, **pools.RULES, **catalog.RULES, **session.RULES, **stages.RULES}
+BOOKS = (services.RULES, pools.RULES, catalog.RULES, session.RULES, stages.RULES, secrets.RULES)
+RULES: dict[tuple[str, ...], Rule] = {
+    **services.RULES,
+    **pools.RULES,
+    **catalog.RULES,
+    **session.RULES,
+    **stages.RULES,
+    **secrets.RULES,
+}
 BEGINNINGS = sorted(RULES, key=len, reverse=True)
 
 

@@ -200,6 +200,24 @@ class DropStage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CreateSecret:
+    """CREATE SECRET; `options` by upper-case name."""
+
+    name: ObjectName
+    options: dict[str, str]
+    if_not_exists: bool = False
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropSecret:
+    """DROP SECRET."""
+
+    name: ObjectName
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListStage:
     """LIST; `pattern` is a regular expression for whole paths."""
 
@@ -284,6 +302,8 @@ Statement = (
     | AlterSession
     | AlterUser
     | ExecuteImmediate
+    | CreateSecret
+    | DropSecret
     | CreateStage
     | DropStage
     | ListStage

@@ -189,12 +189,22 @@ def positional(node: exp.Expr) -> exp.Expr:
     return name if isinstance(node.parent, exp.Column) else exp.Column(this=name)
 
 
-FLATTENED = """SELECT 1 AS "SEQ", CASE WHEN K = 'OBJECT' THEN N END AS "KEY",
-CASE WHEN K = 'OBJECT' THEN N ELSE '[' || N || ']' END AS "PATH", CASE WHEN K = 'ARRAY' THEN CAST(N AS BIGINT) END AS
-"INDEX", CASE WHEN K = 'OBJECT' THEN JSON_EXTRACT(V, '$."' || N || '"') ELSE JSON_EXTRACT(V, '$[' || N || ']') END AS
-"VALUE", V AS "THIS" FROM (SELECT V, JSON_TYPE(V) AS K, UNNEST(CASE WHEN JSON_TYPE(V) = 'ARRAY' THEN
-LIST_TRANSFORM(RANGE(CAST(JSON_ARRAY_LENGTH(V) AS BIGINT)), LAMBDA I : CAST(I AS VARCHAR)) ELSE JSON_KEYS(V) END) AS N
-FROM (SELECT TO_JSON(NULL) AS V))"""
+FLATTENED = """
+SELECT 1 AS "SEQ",
+    CASE WHEN FS_K = 'OBJECT' THEN FS_N END AS "KEY",
+    CASE WHEN FS_K = 'OBJECT' THEN FS_N ELSE '[' || FS_N || ']' END AS "PATH",
+    CASE WHEN FS_K = 'ARRAY' THEN CAST(FS_N AS BIGINT) END AS "INDEX",
+    JSON_EXTRACT(FS_V, CASE WHEN FS_K = 'OBJECT' THEN '$."' || FS_N || '"' ELSE '$[' || FS_N || ']' END) AS "VALUE",
+    FS_V AS "THIS"
+FROM (
+    SELECT FS_V, JSON_TYPE(FS_V) AS FS_K, UNNEST(
+        CASE WHEN JSON_TYPE(FS_V) = 'ARRAY'
+        THEN LIST_TRANSFORM(RANGE(CAST(JSON_ARRAY_LENGTH(FS_V) AS BIGINT)), LAMBDA I : CAST(I AS VARCHAR))
+        ELSE JSON_KEYS(FS_V) END
+    ) AS FS_N
+    FROM (SELECT TO_JSON(NULL) AS FS_V)
+)
+"""
 
 
 def flatten(node: exp.Expr) -> exp.Expr:
@@ -209,7 +219,7 @@ def flatten(node: exp.Expr) -> exp.Expr:
     if "path" in given:
         source = call("JSON_EXTRACT", source, exp.Literal.string("$." + given["path"].name))
     query = sqlglot.parse_one(FLATTENED, read="duckdb", into=exp.Select)
-    placeholder = next(each for each in query.find_all(exp.Alias) if each.alias == "V" and not each.find(exp.Column))
+    placeholder = next(each for each in query.find_all(exp.Alias) if each.alias == "FS_V" and not each.find(exp.Column))
     placeholder.set("this", source)
     alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier("_FLATTEN"))
     table = exp.Lateral(this=query.subquery(copy=False), alias=exp.TableAlias(this=alias.this))

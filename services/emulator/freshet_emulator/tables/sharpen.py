@@ -57,7 +57,7 @@ def converter(tables: SessionTables, select: exp.Select, expression: exp.Expr, c
         if scale is not None:
             return Column(name=column.name, type="FIXED", scale=scale), lambda value: rounded(value, scale)
     if column.type == "TIMESTAMP_NTZ" and moves_days(expression):
-        kinds = leaf_types(tables, select, expression)
+        kinds = leaf_types(tables, select, expression, literals=False)
         if kinds and set(kinds) == {"DATE"}:
             return Column(name=column.name, type="DATE"), dt.datetime.date
     return None
@@ -79,10 +79,10 @@ def moves_days(expression: exp.Expr) -> bool:
     return isinstance(inner, MOVING) and str(inner.args.get("unit", "")).upper().strip("'") in DAYS
 
 
-def leaf_types(tables: SessionTables, select: exp.Select, expression: exp.Expr) -> list[str]:
-    """The types of the columns (and casts) that an expression is made of."""
+def leaf_types(tables: SessionTables, select: exp.Select, expression: exp.Expr, *, literals: bool = True) -> list[str]:
+    """The types of the columns and casts that an expression is made of, and of its numbers."""
     leaves = [each.copy() for each in expression.find_all(exp.Column, exp.Cast, exp.CurrentDate)]
-    numbers = [each.copy() for each in expression.find_all(exp.Literal) if not each.is_string]
+    numbers = [each.copy() for each in expression.find_all(exp.Literal) if literals and not each.is_string]
     query = exp.select(*leaves, *numbers).limit(0)
     for part in ("from_", "joins", "laterals", "with_"):
         if select.args.get(part):
