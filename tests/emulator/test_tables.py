@@ -151,6 +151,24 @@ def test_definitions_change_tables(services: JobServices) -> None:
     assert services.execute(f"SELECT {other}_s.NEXTVAL") == [{"nextval": 5}]
 
 
+def test_a_database_that_is_replaced_or_dropped_takes_its_tables_along(services: JobServices) -> None:
+    name = fresh("DB")
+    services.execute(f"CREATE DATABASE {name}")
+    services.execute("CREATE TABLE t (i INT)")
+    services.execute("CREATE VIEW v AS SELECT i FROM t")
+    assert [row["name"] for row in services.execute("SHOW TABLES")] == ["T"]
+    assert [row["name"] for row in services.execute("SHOW VIEWS")] == ["V"]
+    services.execute(f"CREATE OR REPLACE DATABASE {name}")
+    assert services.execute("SHOW TABLES") == []
+    services.execute("CREATE TABLE t (other INT)")
+    services.execute(f"DROP DATABASE {name}")
+    services.execute(f"CREATE DATABASE {name}")
+    with pytest.raises(SnowflakeRefusedError) as missing:
+        services.execute("SELECT * FROM t")
+    assert missing.value.errno == 2003
+    services.execute(f"DROP DATABASE {name}")
+
+
 def test_a_result_can_be_read_again(services: JobServices) -> None:
     services.execute(
         "SELECT 1 AS a, 'x' AS b, PARSE_JSON('[1]') AS c, CURRENT_DATE AS d UNION ALL SELECT 2, NULL, NULL, NULL"

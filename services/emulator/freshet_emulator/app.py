@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -30,6 +31,8 @@ from freshet_emulator.sql.reader import parse_name
 
 TOKEN = re.compile(r'Snowflake Token="([^"]*)"')
 READS = re.compile(r"\s*(?:SELECT|WITH|SHOW|DESC|DESCRIBE)\b", re.IGNORECASE)
+
+log = structlog.get_logger()
 
 # Where a request carries the way to cut its connection off.
 ABORT = "freshet.abort"
@@ -239,7 +242,7 @@ def identifier(text: str) -> str | None:
 
 
 def guarded(emulator: Emulator, endpoint: Endpoint) -> Endpoint:
-    """Count the request, and answer a body that can't be read."""
+    """Count the request, and answer a body that can't be read; whatever else goes wrong is no HTTP 500 either."""
 
     async def handle(request: Request) -> Response:
         emulator.count_request(endpoint.__name__)
@@ -247,6 +250,9 @@ def guarded(emulator: Emulator, endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except BadBodyError:
             return JSONResponse(protocol.failed(391918, "The request body is not a JSON object."), status_code=400)
+        except Exception as error:
+            log.exception("request_crashed", kind=endpoint.__name__)
+            return JSONResponse(protocol.failed(603, f"The emulator failed inside: {error!r}"))
 
     return handle
 

@@ -23,8 +23,11 @@ def create_object(context: Context, statement: CreateObject) -> Result:
     """Create, and use it, as Snowflake does with databases, schemas and warehouses."""
     catalog, kind = context.world.catalog, statement.kind
     name = catalog_name(context, kind, statement.name)
-    if catalog.exists(kind, name) and (statement.if_not_exists or statement.or_replace):
+    if catalog.exists(kind, name) and statement.if_not_exists:
         return status(f"{statement.name.last} already exists, statement succeeded.")
+    if catalog.exists(kind, name) and statement.or_replace:
+        drop_tables(context, kind, name)
+        catalog.drop(kind, name)
     catalog.create(kind, name)
     if kind != "ROLE":
         enter(context, kind, name)
@@ -80,8 +83,8 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
     """The names of a kind of object, with the first columns of the real statement."""
     names = ["created_on", "name", "database_name", "schema_name"]
     columns = [Column(name=name) for name in names]
-    if statement.kind == "TABLE":
-        found = table_names(context)
+    if statement.kind in ("TABLE", "VIEW"):
+        found = table_names(context, statement.kind)
     elif statement.kind == "SECRET":
         found = [name.split(".", 2) for name in context.platform.secrets.names()]
     elif statement.kind == "STAGE":
@@ -90,7 +93,7 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
         found = [[*name.split(".", 1)] for name in context.world.catalog.names("SCHEMA")]
     else:
         found = [[name] for name in context.world.catalog.names(statement.kind)]
-    if statement.kind in ("TABLE", "SCHEMA", "STAGE", "SECRET"):
+    if statement.kind in ("TABLE", "VIEW", "SCHEMA", "STAGE", "SECRET"):
         found = [parts for parts in found if within(context, statement, parts)]
     wanted = set(statement.filter.apply([parts[-1] for parts in found]))
     rows = [
@@ -101,12 +104,12 @@ def show_objects(context: Context, statement: ShowObjects) -> Result:
     return Result(columns=columns, rows=rows)
 
 
-def table_names(context: Context) -> list[list[str]]:
-    """Database, schema and name of every table."""
+def table_names(context: Context, kind: str) -> list[list[str]]:
+    """Database, schema and name of every table or view."""
     from freshet_emulator.tables.listing import listed
 
     tables = context.world.tables.of_session(context.session.id)
-    names = [each.name for each in listed(tables) if each.kind == "TABLE"]
+    names = [each.name for each in listed(tables) if each.kind == kind]
     return [[name.database, name.schema, name.name] for name in names]
 
 

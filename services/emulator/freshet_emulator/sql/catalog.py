@@ -113,6 +113,8 @@ def rules_of(kind: str) -> dict[tuple[str, ...], Callable[[Reader], Statement]]:
 RULES: dict[tuple[str, ...], Callable[[Reader], Statement]] = {
     ("SHOW", "TABLES"): partial(show, kind="TABLE"),
     ("SHOW", "TERSE", "TABLES"): partial(show, kind="TABLE"),
+    ("SHOW", "VIEWS"): partial(show, kind="VIEW"),
+    ("SHOW", "TERSE", "VIEWS"): partial(show, kind="VIEW"),
     ("USE",): use_bare,
     ("USE", "SECONDARY", "ROLES"): use_secondary_roles,
     ("ALTER", "SESSION", "SET"): set_parameters,
