@@ -142,3 +142,46 @@ def test_a_long_statement_is_polled_for(client: Client) -> None:
 def test_health_readiness_and_metrics_are_served(client: Client) -> None:
     assert client.http.get("/healthz").status_code == client.http.get("/readyz").status_code == 200
     assert "freshet_emulator_requests_total" in client.http.get("/metrics").text
+
+
+def test_a_query_is_aborted_by_the_request_that_brought_it(client: Client) -> None:
+    request_id = str(uuid.uuid4())
+    started = client.query("SELECT SYSTEM$WAIT(600)", request_id, asyncExec=True)["data"]
+    body = {"sqlText": "SELECT SYSTEM$WAIT(600)", "requestId": request_id}
+    assert client.post(f"/queries/v1/abort-request?requestId={uuid.uuid4()}", body, client.tokens["token"])["success"]
+    headers = {"Authorization": f'Snowflake Token="{client.tokens["token"]}"'}
+    assert status_of(client, started["queryId"], headers) == "ABORTED"
+    assert client.http.get(started["getResultUrl"], headers=headers).json()["data"]["sqlState"] == "57014"
+
+
+def test_a_heartbeat_tells_whether_the_session_lives_and_telemetry_is_taken(client: Client) -> None:
+    token = client.tokens["token"]
+    assert client.post("/session/heartbeat", {}, token)["success"]
+    assert client.post("/telemetry/send", {"logs": []}, token)["success"]
+    client.post("/session?delete=true", {}, token)
+    assert client.post("/session/heartbeat", {}, token)["code"] == "390111"
+
+
+def test_a_login_names_what_connector_5_insists_on(client: Client) -> None:
+    assert {"token", "masterToken", "sessionId", "parameters", "sessionInfo"} <= set(client.tokens)
+    assert client.tokens["sessionInfo"] == {
+        "databaseName": "FRESHET",
+        "schemaName": "PUBLIC",
+        "warehouseName": "COMPUTE_WH",
+        "roleName": "SYSADMIN",
+    }
+
+
+def test_an_answer_describes_its_columns_and_where_the_session_is(client: Client) -> None:
+    data = client.query("SELECT 1.25::NUMBER(10,2) AS n, 'x'::VARCHAR AS s")["data"]
+    assert (data["queryResultFormat"], data["statementTypeId"], data["total"]) == ("json", 4096, 1)
+    number, text = data["rowtype"]
+    assert (number["name"], number["type"], number["precision"], number["scale"]) == ("N", "fixed", 10, 2)
+    assert (text["type"], text["length"]) == ("text", 16_777_216)
+    assert (data["finalDatabaseName"], data["finalSchemaName"]) == ("FRESHET", "PUBLIC")
+
+
+def test_an_unknown_query_has_no_status(client: Client) -> None:
+    headers = {"Authorization": f'Snowflake Token="{client.tokens["token"]}"'}
+    answer = client.http.get(f"/monitoring/queries/{uuid.uuid4()}", headers=headers).json()
+    assert answer["data"]["queries"] == []
