@@ -15,7 +15,7 @@ from tests.worker.test_process import Serve, logs, states
 from freshet.bus import Bus, Message
 from freshet.execution.job_service import job_name, job_prefix, run_of
 from freshet.execution.supervisor import Supervisor
-from freshet.execution.watcher import Watcher
+from freshet.execution.watcher import REAP_EVERY, Watcher
 from freshet.runtime import fault
 from freshet.runtime.settings import WorkerSettings
 from freshet.snowflake import JobServices
@@ -345,6 +345,7 @@ def test_many_jobs_cost_one_status_query_a_turn(
 
 
 def test_an_idle_watch_asks_snowflake_nothing(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "_look_every", REAP_EVERY)  # that of a watch that keeps names for long
     watcher.turn()
     monkeypatch.setattr(watcher, "_jobs", None)
     assert watcher.turn().in_flight == 0
