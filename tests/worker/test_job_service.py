@@ -327,6 +327,12 @@ class _Unreachable:
     def close(self) -> None: ...
 
 
+def test_a_submit_makes_room_in_its_queue_and_says_so(job: Job, serve: Serve, watcher: Watcher, bus: Bus) -> None:
+    serve(job("sleep 1000"))
+    woken = bus.await_wake([f"dispatcher:{partition}" for partition in range(16)], seconds=1.0)
+    assert woken is not None
+
+
 def test_many_jobs_cost_one_status_query_a_turn(
     job: Job, serve: Serve, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

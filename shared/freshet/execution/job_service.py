@@ -127,6 +127,9 @@ class JobLauncher:
         fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
         self._tell(lambda: self._bus.announce([fact]))
         self._tell(self._bus.wake_watcher)
+        # A queue holds few jobs, and this one makes room without a report: the next ones need not wait for the clock.
+        partition = claimed.document["bundle"]["partition"]
+        self._tell(lambda: self._bus.wake_dispatcher([partition]))
 
     def _end(self, preparation: Preparation, prepared: Prepared, outcome: Outcome) -> None:
         claimed = preparation.claimed
