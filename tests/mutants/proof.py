@@ -25,7 +25,7 @@ from .mutant import ROOT
 from .proof_bugs import BUGS, Bug
 
 #: Seeds that the simulator is given, and the seconds after which a prover counts as hung: then it saw the bug.
-SEEDS, PATIENCE = 1500, 420
+SEEDS, PATIENCE = 1000, 420
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

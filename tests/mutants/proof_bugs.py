@@ -223,14 +223,6 @@ BUGS = (
         ),
     ),
     bug(
-        "the name of a job that ended is free at once",
-        (
-            f"{WORK}/reaper.py",
-            "until = self._clock.monotonic() - self._keep",
-            "until = self._clock.monotonic()",
-        ),
-    ),
-    bug(
         "a job is named by its claim, not by its attempt",
         (
             f"{WORK}/job_service.py",
