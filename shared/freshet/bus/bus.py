@@ -102,7 +102,7 @@ class Bus:
             return dict(zip(names, pipe.execute(), strict=True))
 
     def queued(self, queue: str) -> set[int]:
-        """The bundles whose messages wait in a queue: a bounded list, since Redis holds about a second of work."""
+        """The bundles whose messages wait in a queue: a bounded list, since Redis holds few."""
         with translated():
             return {bundle for job in self._queue(queue).get_job_ids() if (bundle := bundle_of(job)) is not None}
 

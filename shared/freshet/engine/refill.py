@@ -1,6 +1,6 @@
 """Publishing what waits: backlog to queues, and messages that were lost again.
 
-Purpose: Redis holds about a second of work per queue, the rest stays in Postgres and is taken by priority, turn of the
+Purpose: Redis holds a few bundles per worker (see Pace), the rest stays in Postgres and is taken by priority, turn of the
 run, and age. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
 decision about a run.
 """

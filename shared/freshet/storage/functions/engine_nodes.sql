@@ -159,7 +159,8 @@ begin
 end
 $$;
 
--- All of a scope, once nothing in it goes on but what is known and what is spared; null before.
+-- All of a scope, once nothing in it goes on but what is known and what is spared; null before. Twice the same, for the
+-- run's own scope and an element's: IS NOT DISTINCT FROM uses no index.
 create or replace function engine.scope_at_rest(p_run uuid, p_scope bigint, p_known bigint[], p_spared text[])
 returns jsonb
 language plpgsql
