@@ -1,7 +1,7 @@
 """Publishing what waits: backlog to queues, and messages that were lost again.
 
-Purpose: Redis holds a few bundles per worker (see Pace), the rest stays in Postgres and is taken by priority, turn of the
-run, and age. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
+Purpose: Redis holds a few bundles for each worker (see Pace), the rest stays in Postgres and is taken by priority, turn
+of the run, and age. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
 decision about a run.
 """
 
