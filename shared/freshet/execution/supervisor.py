@@ -206,6 +206,7 @@ class Supervisor:
             nursery=self.nursery,
             signals=self.signals,
             rules=rules,
+            insist=self.insist,
             monotonic=self.monotonic,
             pause=self.pause,
         ).run()

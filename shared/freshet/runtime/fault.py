@@ -30,6 +30,8 @@ POINTS: Final = {
     "worker.reported": "outcomes are committed, the dispatcher was not woken",
     "item.ran": "the user's code returned, its writes and its report are not committed",
     "item.committed": "an item's writes and its report are committed, its supervisor does not know it",
+    "shared.ran": "items that share a transaction have returned, nothing of them is committed",
+    "shared.committed": "items that shared a transaction are committed, their supervisor does not know it",
     "job.named": "a job's name is stored, the job is not submitted",
     "job.submitted": "a job is submitted, its bundle is not a watch yet",
     "watch.judged": "a job was seen to have ended, its watch is not ended",
