@@ -7,9 +7,7 @@ can't be committed together is served again, item by item. Never: an outcome bef
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,13 +42,17 @@ class SharedTurns:
         channel: Channel,
         session: ProcessSession,
         *,
+        complain: Callable[[BaseException], None],
         end_output: Callable[[int], None],
         committed: Callable[[int], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`end_output` ends the share of the item at a position; `committed` is told how many items are."""
+        """`complain` puts an error into the log; `end_output` ends an item's share of it; `committed`
+        is told how many items are.
+        """
         self._channel = channel
         self._session = session
+        self._complain = complain
         self._end_output = end_output
         self._committed = committed
         self._monotonic = monotonic
@@ -110,7 +112,7 @@ class SharedTurns:
         try:
             self._session.leave(keep=outcome.status == "succeeded")
         except FinishRefusedError as error:
-            complain(error)
+            self._complain(error)
             return failed(error.message, type=type(error).__name__)
         return outcome
 
@@ -144,8 +146,3 @@ class SharedTurns:
 
     def _clear(self) -> None:
         self._held, self._size = [], 0
-
-
-def complain(error: BaseException) -> None:
-    """All of it into the attempt's log; the report has a shortened one."""
-    sys.stderr.write("".join(traceback.format_exception(error)))

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -26,7 +27,7 @@ from freshet.execution.process import ProcessExecutor
 from freshet.execution.python import PythonExecutor
 from freshet.execution.registry import Registry
 from freshet.execution.results import Results
-from freshet.execution.shared_turns import SharedTurns, complain
+from freshet.execution.shared_turns import SharedTurns
 from freshet.execution.sql import SqlExecutor
 from freshet.runtime import fault
 from freshet.storage.session import FinishRefusedError, ProcessSession, Turn
@@ -89,6 +90,7 @@ class Bench:
         return SharedTurns(
             self._channel,
             self._session,
+            complain=self._complain,
             end_output=self._end_output,
             committed=self._note_committed,
             monotonic=self._monotonic,
@@ -153,7 +155,7 @@ class Bench:
         except TransactionEndedError:
             return ended_transaction()
         except FinishRefusedError as error:
-            complain(error)
+            self._complain(error)
             return failed(error.message, type=type(error).__name__)
         except UnreachableError:
             # Committed or not: the supervisor asks the bundle's row before it believes this.
@@ -161,10 +163,14 @@ class Bench:
         return None
 
     def _failure(self, error: BaseException) -> Outcome:
-        complain(error)
+        self._complain(error)
         if self._session.lost or isinstance(error, UnreachableError):
             return server_lost()
         return raised(error)
+
+    def _complain(self, error: BaseException) -> None:
+        """All of it into the attempt's log; the report has a shortened one."""
+        sys.stderr.write("".join(traceback.format_exception(error)))
 
     def _executor(self, kind: str, spec: Mapping[str, Any]) -> Executor:
         if kind == "sql":
