@@ -154,9 +154,9 @@ def test_the_backlog_goes_by_priority_then_turn_then_age(backing: Backing) -> No
     keys = sorted(backing.tables().bundles)
     publish = backing.store.publish_backlog
     assert publish("other", room=9) == []
-    assert publish("q", room=2) == [(keys[1], 9), (keys[4], 3)]
-    assert publish("q", room=2) == [(keys[2], 1), (keys[3], 1)]
-    assert publish("q", room=9) == [(keys[0], 2)]
+    assert publish("q", room=2) == [(50, 3, keys[4]), (50, 9, keys[1])]
+    assert publish("q", room=2) == [(100, 1, keys[2]), (100, 1, keys[3])]
+    assert publish("q", room=9) == [(100, 2, keys[0])]
     assert publish("q", room=9) == []
 
 
@@ -176,7 +176,7 @@ def test_only_what_nobody_holds_joins_the_backlog_again(backing: Backing) -> Non
     assert store.unpublish([free, held, watched, 10**9]) == 1
     assert store.unpublish_all() == 1
     assert store.unpublish_all() == 0
-    assert store.publish_backlog("q", room=9) == [(free, 1), (also, 1)]
+    assert store.publish_backlog("q", room=9) == [(100, 1, free), (100, 1, also)]
 
 
 def test_due_bundles_join_the_backlog(backing: Backing) -> None:

@@ -19,6 +19,9 @@ WINDOW_CAP = 4000
 #: Bundles that a window holds.
 WINDOW_BUNDLES = 20
 
+#: Seconds of work below which items are not shared out: a bundle costs more than it would save.
+LITTLE = 0.005
+
 #: Bundles for each worker: one to run, one that waits, so that none idles between two.
 SHARE = 2
 
@@ -29,7 +32,7 @@ def bundle_size(mean_s: float | None, remaining: int, workers: int) -> int:
         return 1
     size = min(BUNDLE_CAP, int(BUNDLE_SECONDS / max(mean_s, 1e-6)))
     share = -(-remaining // (SHARE * max(1, workers)))
-    return max(1, min(size, share))
+    return max(1, min(size, max(share, int(LITTLE / max(mean_s, 1e-6)))))
 
 
 def window(size: int, *, workers: int = 1, floor: int = WINDOW_FLOOR) -> int:

@@ -52,8 +52,9 @@ class Refill:
         published = self._store.publish_backlog(queue, room=room) if room else []
         if published:
             fault.reach("refill.marked")
-            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, _ in published]))
-            self._pace.published(queue, max(turn for _, turn in published))
+            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for _, _, key in published]))
+            for priority, turn, _ in published:
+                self._pace.published(queue, turn, priority)
         return len(published)
 
     def repair(self, queues: Iterable[str]) -> int:

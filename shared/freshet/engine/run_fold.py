@@ -275,6 +275,7 @@ class RunFold:
 
     def _bundle(self, loaded: LoadedTask) -> dict[str, Any]:
         queue = loaded.task.queue_name
+        behind = self._turn < self._pace.turn(queue)
         self._turn = max(self._turn, self._pace.turn(queue)) + 1
         return {
             "run_id": self.run.id,
@@ -282,6 +283,7 @@ class RunFold:
             "queue": queue,
             "priority": self.run.priority,
             "turn": self._turn,
+            "behind": behind,  # others have had more turns
             "timeout_s": loaded.task.timeout,
         }
 

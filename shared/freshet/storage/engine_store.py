@@ -150,10 +150,10 @@ class EngineStore:
         """Bundles whose delay is over join the backlog; their queues, one entry for each."""
         return [row["queue"] for row in self._database.rows("ReleaseDue", {"limit": limit})]
 
-    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int]]:
-        """Mark the next bundles of a queue as published: (id, turn), by priority, turn of the run, and age."""
+    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int, int]]:
+        """Mark the next bundles of a queue as published: (priority, turn of the run, id), in this order."""
         rows = self._database.rows("PublishBacklog", {"queue": queue, "room": room})
-        return sorted((row["id"], row["turn"]) for row in rows)
+        return sorted((row["priority"], row["turn"], row["id"]) for row in rows)
 
     def unpublish_all(self) -> int:
         """After a flush: every bundle that nobody holds joins the backlog again; how many."""

@@ -97,7 +97,7 @@ where b.id = any (array(
     where queue = %(queue)s and published_at is null and due_at is null and claim is null and submitted_at is null
     order by priority, turn, id limit %(room)s
     for update skip locked))
-returning b.id, b.queue, b.turn
+returning b.id, b.queue, b.turn, b.priority
 
 -- name: UnpublishAll
 -- After a flush: whatever nobody holds has no message any more.

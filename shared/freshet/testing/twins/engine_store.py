@@ -98,14 +98,14 @@ class EngineStoreTwin(EngineStore):
         return [bundles[key].queue for _, key in due]
 
     @verb
-    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int]]:
+    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int, int]]:
         """Mark the next bundles of a queue as published, by priority, turn of the run, and age."""
         now, bundles = self._tables.clock(), self._tables.bundles
         waiting = (row for row in bundles.values() if row.queue == queue and row.waits)
         chosen = sorted((row.priority, row.turn, row.id) for row in waiting)[:room]
         for _, _, key in chosen:
             bundles[key] = bundles[key]._replace(published_at=now)
-        return sorted((key, turn) for _, turn, key in chosen)
+        return chosen
 
     @verb
     def unpublish_all(self) -> int:
