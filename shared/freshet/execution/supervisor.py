@@ -60,7 +60,7 @@ class Limits:
     """What a worker allows."""
 
     max_log_bytes: int = 1 << 20
-    items_per_child: int = 10_000
+    items_per_child: int = 100_000
     drain_grace: float = 30.0  # seconds
 
 

@@ -98,6 +98,11 @@ class WarmChild:
             self._processes = message["processes"]
         return self._processes
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether `processes` need not wait: it is ready, or refused, or dead."""
+        return self._processes is not None or bool(select.select([self.channel.socket.fileno()], [], [], 0)[0])
+
     def send(self, message: dict[str, Any]) -> bool:
         """Send a message; False when it is dead."""
         try:

@@ -183,7 +183,7 @@ class WorkerSettings(
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
     queues: Words = Field((), description="Queues to serve besides those of the processes, comma-separated")
     drain_grace: Seconds = Field(30.0, description="Seconds that a draining worker gives its running bundle")
-    items_per_child: int = Field(10_000, ge=1, description="Items after which the warm child is made again")
+    items_per_child: int = Field(100_000, ge=1, description="Items after which the warm child is made again")
     max_log_bytes: int = Field(1_048_576, ge=1024, description="Log kept of one attempt, bytes")
 
     @field_validator("process_database_url")

@@ -167,6 +167,11 @@ class ChildTwin(WarmChild):
         return self.process.alive
 
     @property
+    def has_spoken(self) -> bool:
+        """Whether `processes` need not wait."""
+        return self._is_ready or bool(self.pipe.sent) or not self.alive
+
+    @property
     def processes(self) -> Mapping[str, str]:
         """Isolation by `name@version` of what it serves."""
         if not self._is_ready:
