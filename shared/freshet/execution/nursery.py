@@ -1,8 +1,8 @@
 """One child at a time, always a living one.
 
-Guarantees: a child that died, or that was killed, is replaced before it is needed; one that has served its share goes on
-until its successor is ready, so that no bundle waits for a start; modules that suddenly can't be imported any more are
-told, and tried again. Used by the supervisor's main thread alone.
+Guarantees: a child that died, or that was killed, is replaced before it is needed; one that has served its share goes
+on until its successor is ready, so that no bundle waits for a start; modules that suddenly can't be imported any more
+are told, and tried again. Used by the supervisor's main thread alone.
 """
 
 from __future__ import annotations
