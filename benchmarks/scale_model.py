@@ -177,7 +177,7 @@ def _firsts(costs: Costs, rate: int) -> Iterator[str]:
     yield ""
     yield (
         f"Storage is no rate, but comes sooner than any of them: 4 TB are full after {hours:.1f} hours at this rate."
-        " What shall be kept for longer goes to a warehouse; `FRESHET_RETENTION`, which counts days, needs a finer unit."
+        " What is kept for longer goes to a warehouse; `FRESHET_RETENTION`, which counts days, needs a finer unit."
     )
 
 
