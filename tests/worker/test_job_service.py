@@ -319,10 +319,12 @@ def test_an_outage_of_snowflake_hands_the_submit_back_and_fails_nothing(
 class _Unreachable:
     """Snowflake, away."""
 
-    def submit(self, *_arguments: object) -> None:
+    def submit(self, *_arguments: object, **_options: object) -> None:
         from freshet.snowflake import SnowflakeUnreachableError
 
         raise SnowflakeUnreachableError("Snowflake can't be reached.")
+
+    is_ours = history = submit
 
     def close(self) -> None: ...
 
