@@ -28,8 +28,14 @@ CONTAINER = {"name": "main", "image": "/a:1"}
 BROKEN: list[tuple[str, str, str, int, str]] = [
     ("      replicas: 2\n", "one_of", "", 4, "needs one of `image`, `spec`, `spec_file`"),
     ("      image: /a:1\n      spec_file: '@s/x'\n", "one_of", "", 4, "not `image` and `spec_file`"),
-    ("      spec: {containers: [{name: Main, image: /a:1}]}\n", "bad_name", "/spec/containers/0/name", 6, "a DNS label"),
-    ("      spec: {spec: {containers: [{name: a-, image: /a:1}]}}\n", "bad_name", "/spec/spec/containers/0/name", 6, "a-"),
+    (
+        "      spec: {containers: [{name: Main, image: /a:1}]}\n",
+        "bad_name", "/spec/containers/0/name", 6, "a DNS label",
+    ),
+    (
+        "      spec: {spec: {containers: [{name: a-, image: /a:1}]}}\n",
+        "bad_name", "/spec/spec/containers/0/name", 6, "not 'a-'",
+    ),
     (
         "      spec:\n        containers:\n          - name: main\n            image: /a:1\n            comand: [x]\n",
         "unknown_key", "/spec/containers/0/comand", 10, "did you mean 'command'?",
@@ -88,8 +94,7 @@ BROKEN: list[tuple[str, str, str, int, str]] = [
         "bad_name", "/secrets/0/snowflakeSecret", 7, "the name of a Snowflake object",
     ),
     (
-        "      image: /a:1\n      env: {A: 1}\n"
-        "      secrets: [{snowflakeSecret: s, envVarName: A, secretKeyRef: password}]\n",
+        "      image: /a:1\n      env: {A: 1}\n      secrets: [{snowflakeSecret: s, envVarName: A, secretKeyRef: username}]\n",
         "duplicate_variable", "", 4, "sets the variable 'A' twice",
     ),
     ("      image: /a:1\n      replicas: 0\n", "out_of_range", "/replicas", 7, "must be at least 1"),
@@ -146,17 +151,19 @@ def test_what_spcs_would_refuse_is_refused_at_apply(
     assert sentence in first.message
 
 
+VOLUME = {"name": "v", "source": "local"}
+TEMPLATE = "spec: {containers: [{name: m, image: {{ i }}, env: {P: {{ FRESHET_PAYLOAD }} } }]}"
 FORMS: list[dict[str, Any]] = [
     {"image": "/a:1", "secrets": [{"snowflakeSecret": "db.s.key", "envVarName": "K", "secretKeyRef": "secret_string"}]},
     {"image": "/a:1", "resources": {"requests": {"cpu": 0.5, "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "1"}}},
-    {"image": "/a:1", "volumes": [{"name": "v", "source": "local"}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+    {"image": "/a:1", "volumes": [VOLUME], "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
     {"image": "/a:1", "replicas": 3, "comment": "c", "external_access_integrations": ["E"], "query_warehouse": "W"},
     {"spec": {"containers": [CONTAINER]}},
     {"spec": {"spec": {"containers": [CONTAINER]}, "serviceRoles": [{"name": "r"}], "capabilities": {"a": {}}}},
     {"spec": "spec:\n  containers:\n    - name: main\n      image: /a:1\n"},
     {"spec_file": "@db.s.stage/path/spec.yaml"},
     {"spec_file": '@"My Stage"/path/spec.yaml'},
-    {"spec_template": "spec: {containers: [{name: m, image: {{ i }}, env: {P: {{ FRESHET_PAYLOAD }} } }]}", "using": {"i": "/a:1"}},
+    {"spec_template": TEMPLATE, "using": {"i": "/a:1"}},
     {"spec_template_file": "@stage/t.yaml", "using": {"n": 8080, "l": ["a", 1]}},
     {"spec_template_file": "@stage/t.yaml"},
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from freshet.bus import Bus
-from freshet.domain.errors import UnreachableError
+from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.domain.model import INDEX_BITS, JobServiceSpec
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.job_refusal import refusal
@@ -76,6 +76,11 @@ def index_path(row: Mapping[str, Any]) -> str:
     return f"{scope}.{index}" if scope else index
 
 
+def owned_name(installation: str, row: Mapping[str, Any]) -> str:
+    """The name of the job that a row of `WorkerStore.job_owners` owns."""
+    return job_name(installation, row["run_id"], row["task"], index_path(row), row["attempt"])
+
+
 class JobLauncher:
     """Submits the jobs of claimed bundles."""
 
@@ -111,14 +116,22 @@ class JobLauncher:
         fault.reach("job.named")
         try:
             self._submit(name, spec, made)
-        except (SnowflakeLoginRefusedError, UnreachableError) as error:
-            # It may have been launched all the same: the next claim of this attempt finds it by its name.
+        except UnreachableError as error:
+            # It may have been launched all the same: if nobody can say so now, the next claim of this attempt finds it
+            # by its name.
+            if not self._was_launched(name, made.comment):
+                return error.message
+        except SnowflakeLoginRefusedError as error:
             return error.message
         except SnowflakeRefusedError as error:
             self._end(preparation, prepared, failed(refusal(error, spec)))
             return None
         fault.reach("job.submitted")
-        self._watch(claimed)
+        try:
+            self._watch(claimed)
+        except ClaimLostError:
+            self._stop_if_nobodys(name, preparation.run_id)
+            raise
         return None
 
     def _submit(self, name: str, spec: JobServiceSpec, made: Submission) -> None:
@@ -132,6 +145,25 @@ class JobLauncher:
             replicas=spec.replicas,
             integrations=spec.external_access_integrations,
         )
+
+    def _was_launched(self, name: str, comment: str) -> bool:
+        """Whether a submit without an answer was one: the job is there, or the history knows what became of it."""
+        try:
+            return self._jobs.is_ours(name, comment) or self._jobs.history(name) is not None
+        except (UnreachableError, SnowflakeRefusedError):
+            return False
+
+    def _stop_if_nobodys(self, name: str, run: UUID) -> None:
+        """Stop a job whose claim was cancelled beneath it, unless its attempt is somebody else's now.
+
+        The job was launched before the rows are read, as the reaper has it; what fails here, the reaper does later.
+        """
+        try:
+            owned = {owned_name(self._installation(), row) for row in self._store.job_owners([run])}
+            if name not in owned:
+                self._jobs.cancel(name)
+        except (UnreachableError, SnowflakeRefusedError) as error:
+            log.logger(job=name).warning("job_not_stopped", message=error.message)
 
     def _watch(self, claimed: Claimed) -> None:
         fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))

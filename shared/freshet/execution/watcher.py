@@ -19,7 +19,8 @@ from freshet.bus import Bus
 from freshet.domain.errors import FreshetError, UnreachableError
 from freshet.execution.attempt_log import AttemptLog
 from freshet.execution.contract import Item, Outcome
-from freshet.execution.job_outcome import not_started, outcome_of, platform_failure, timed_out
+from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
+from freshet.execution.job_result import with_rows
 from freshet.execution.job_service import index_path, job_prefix
 from freshet.execution.payload import Definitions
 from freshet.execution.reaper import Reaper
@@ -200,21 +201,14 @@ class Watcher:
         name: str = watch["job_name"]
         if job is None:
             # Submitted after the poll, most likely; only what is missing twice is gone.
-            return (self._gone(name), "") if name in self._missing else (None, "")
+            return (gone(self._jobs.history(name)), "") if name in self._missing else (None, "")
         if job.status.is_terminal:
             text = self._log(name)
-            return outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit), text
+            outcome = outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit)
+            return with_rows(outcome, job, self._jobs, limit=self._result_limit), text
         if job.status is JobStatus.RUNNING:
             return self._running(watch, name)
         return self._waiting(watch, job, name)
-
-    def _gone(self, name: str) -> Outcome:
-        past = self._jobs.history(name)
-        if past is None or not past.status.is_terminal:
-            return platform_failure("The job service is gone, and Snowflake does not know what became of it.")
-        if past.status is JobStatus.DONE:
-            return Outcome(status="succeeded")
-        return platform_failure(f"The job service is gone; it had ended as {past.status}: {past.message}.")
 
     def _running(self, watch: Row, name: str) -> tuple[Outcome | None, str]:
         timeout: float | None = watch["timeout_s"]
@@ -242,7 +236,7 @@ class Watcher:
             return None, ""
         containers = self._jobs.containers(name)
         self._jobs.cancel(name)
-        return not_started(spec.start_timeout, containers), ""
+        return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool)), ""
 
     def _finish(self, watch: Row, outcome: Outcome, text: str) -> bool:
         item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=index_path(watch), payload=None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from freshet.domain.errors import FreshetError
 from freshet.snowflake.errors import SESSION_ENDED, SnowflakeLoginRefusedError, SnowflakeUnreachableError, classify
 from freshet.snowflake.rows import Row
 from freshet.snowflake.settings import SnowflakeSettings
@@ -106,8 +107,16 @@ class SnowflakeSession:
         try:
             self._connection = connector.connect(**arguments)
         except Error as error:
-            raise classify(error) from error
+            raise self._explained(classify(error)) from error
         return self._connection
+
+    def _explained(self, error: FreshetError) -> FreshetError:
+        """A refused login says who was refused, and which settings say so."""
+        if not isinstance(error, SnowflakeLoginRefusedError):
+            return error
+        who, reason = self.settings.user or "the token's user", " ".join(error.message.split())
+        sentence = f"Snowflake refuses the login of {who}: check FRESHET_SNOWFLAKE_USER and its credentials ({reason})."
+        return SnowflakeLoginRefusedError(sentence, errno=error.errno, sqlstate=error.sqlstate)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
