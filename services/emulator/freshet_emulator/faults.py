@@ -38,8 +38,9 @@ ALWAYS = -1
 
 
 class Switch(BaseModel):
-    """A fault as asked for. `statement` is searched in the SQL, `job` is a glob for a job's own or full name, `on` what a
-    privilege is missing on.
+    """A fault as asked for.
+
+    `statement` is searched in the SQL, `job` is a glob for a job's own or full name, `on` what a privilege lacks for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

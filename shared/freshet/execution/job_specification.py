@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from freshet.domain.model import JobServiceSpec
 from freshet.execution.payload import Preparation, Prepared, Reference
 from freshet.execution.values import ValueRefusedError, encode
-from freshet.snowflake import Specification, quoted_value, template_value
+from freshet.snowflake import Specification, json_for_yaml, template_value
 from freshet.snowflake.text import object_name
 
 #: Bytes of a payload that fit into the environment of a container.
@@ -77,12 +75,12 @@ def _specification(spec: JobServiceSpec, render: Render, context: Mapping[str, s
     if spec.spec_template is not None or spec.spec_template_file is not None:
         using = {name: template_value(render(text)) for name, text in spec.using.items()}
         # As JSON strings, so that they are text in the filled template, and never numbers or objects.
-        using |= {name: quoted_value(text) for name, text in context.items()}
+        using |= {name: json_for_yaml(text) for name, text in context.items()}
         return Specification(text=spec.spec_template, file=spec.spec_template_file, using=using)
     given = dict(spec.spec) if spec.spec is not None else _of_image(spec)
     document = given if "spec" in given else {"spec": given}
     containers = [_container(container, render, context) for container in document["spec"]["containers"]]
-    return Specification(text=_text({**document, "spec": {**document["spec"], "containers": containers}}))
+    return Specification(text=json_for_yaml({**document, "spec": {**document["spec"], "containers": containers}}))
 
 
 def _of_image(spec: JobServiceSpec) -> dict[str, Any]:
@@ -103,11 +101,6 @@ def _container(container: Mapping[str, Any], render: Render, context: Mapping[st
     env = {name: render(text) for name, text in container.get("env", {}).items()}
     lists = {name: [render(text) for text in container[name]] for name in ("command", "args") if container.get(name)}
     return {**container, **lists, "env": {**env, **context}}
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    """JSON, which Snowflake takes for YAML."""
-    return orjson.dumps(document, default=dict).decode()
 
 
 def _context(preparation: Preparation, prepared: Prepared) -> dict[str, str]:

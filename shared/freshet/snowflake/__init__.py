@@ -16,7 +16,7 @@ from freshet.snowflake.jobs import JobServices
 from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus, PoolRow
 from freshet.snowflake.session import SnowflakeSession
 from freshet.snowflake.settings import SnowflakeSettings
-from freshet.snowflake.specification import Specification, quoted_value, template_value
+from freshet.snowflake.specification import Specification, json_for_yaml, template_value
 
 __all__ = [
     "ContainerRow",
@@ -32,6 +32,6 @@ __all__ = [
     "SnowflakeSettings",
     "SnowflakeUnreachableError",
     "Specification",
-    "quoted_value",
+    "json_for_yaml",
     "template_value",
 ]

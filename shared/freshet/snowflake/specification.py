@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from freshet.snowflake.text import literal, staged_file
 
+UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -43,13 +45,18 @@ def template_value(text: str) -> str:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
-        return quoted_value(text)
+        return json_for_yaml(text)
     return text
 
 
-def quoted_value(text: str) -> str:
-    """A value that is text wherever the template puts it, whatever it looks like."""
-    return orjson.dumps(text).decode()
+def json_for_yaml(value: Any) -> str:
+    """JSON that YAML reads as the same: what YAML takes for unprintable, or for the end of a line, is escaped.
+
+    Source: https://yaml.org/spec/1.2.2/#51-character-set. Characters beyond U+FFFF stay, since YAML knows no pairs of
+    surrogates. Raises orjson.JSONEncodeError.
+    """
+    text = orjson.dumps(value, default=dict).decode()
+    return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _pair(item: tuple[str, str]) -> str:
