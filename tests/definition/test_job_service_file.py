@@ -94,8 +94,8 @@ BROKEN: list[tuple[str, str, str, int, str]] = [
         "bad_name", "/secrets/0/snowflakeSecret", 7, "the name of a Snowflake object",
     ),
     (
-        "      image: a\n      env: {A: 1}\n      secrets:\n"
-         "        - {snowflakeSecret: s, secretKeyRef: username, envVarName: A}\n",
+        ("      image: a\n      env: {A: 1}\n      secrets:\n"
+         "        - {snowflakeSecret: s, secretKeyRef: username, envVarName: A}\n"),
         "duplicate_variable", "", 4, "sets the variable 'A' twice",
     ),
     ("      image: /a:1\n      replicas: 0\n", "out_of_range", "/replicas", 7, "must be at least 1"),

@@ -116,12 +116,16 @@ class SnowflakeSettings(Settings):
     snowflake_port: Port = Field(443, description="Port of the account's endpoint")
     snowflake_protocol: Literal["http", "https"] = Field("https", description="Protocol of the endpoint")
     snowflake_user: str | None = Field(None, description="Snowflake user")
-    snowflake_password: SecretStr | None = Field(None, description="Password or programmatic access token")
+    snowflake_password: SecretStr | None = Field(None, description="Password of the user")
     snowflake_authenticator: str | None = Field(
-        None, description="Authenticator: snowflake, oauth, snowflake_jwt, programmatic_access_token, …"
+        None,
+        description="snowflake (password), snowflake_jwt (key pair), programmatic_access_token or oauth; empty: as the"
+        " one credential that is set says",
     )
+    snowflake_token: SecretStr | None = Field(None, description="Programmatic access token")
     snowflake_token_file_path: str | None = Field(
-        None, description="File with the OAuth token, in SPCS /snowflake/session/token"
+        None,
+        description="File with an OAuth token, in SPCS /snowflake/session/token; it is read anew for every connection",
     )
     snowflake_private_key_file: str | None = Field(None, description="File with the private key for key-pair login")
     snowflake_private_key_file_pwd: SecretStr | None = Field(None, description="Password of the private key's file")

@@ -103,7 +103,8 @@ class SnowflakeSession:
         try:
             arguments = self.settings.connect_arguments(connector.__version__)
         except OSError as error:
-            raise SnowflakeLoginRefusedError(f"The token file can't be read: {error}") from error
+            sentence = f"FRESHET_SNOWFLAKE_TOKEN_FILE_PATH names a file that can't be read: {error}."
+            raise SnowflakeLoginRefusedError(sentence) from error
         try:
             self._connection = connector.connect(**arguments)
         except Error as error:
