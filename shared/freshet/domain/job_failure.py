@@ -28,5 +28,10 @@ class JobFailure(StrEnum):
         """Whether trying again uses up the user's retries."""
         return self in USERS
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the container was ever there, so that its time cost something."""
+        return self not in (JobFailure.IMAGE, JobFailure.CAPACITY)
+
 
 USERS = frozenset({JobFailure.USER, JobFailure.TIMEOUT, JobFailure.OOM, JobFailure.IMAGE})

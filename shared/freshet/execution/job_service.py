@@ -92,6 +92,7 @@ class JobLauncher:
         self._bus = bus
         self._installation = installation
         self._insist = insist
+        self._noted: set[str] = set()  # pools whose family has been stored
 
     def launch(self, preparation: Preparation) -> str | None:
         """Submit; the claim is a watch afterwards, or ended with a failure. Why it has to be handed back, if so.
@@ -132,6 +133,7 @@ class JobLauncher:
         except ClaimLostError:
             self._stop_if_nobodys(name, preparation.run_id)
             raise
+        self._note_pool(spec.compute_pool)
         return None
 
     def _submit(self, name: str, spec: JobServiceSpec, made: Submission) -> None:
@@ -145,6 +147,19 @@ class JobLauncher:
             replicas=spec.replicas,
             integrations=spec.external_access_integrations,
         )
+
+    def _note_pool(self, pool: str) -> None:
+        """Let the estimates of cost know what the pool's nodes are, once in this process's life."""
+        if pool in self._noted:
+            return
+        try:
+            found = self._jobs.pool(pool)
+            if found is not None:
+                self._store.store_pool(pool, found.family)
+        except (UnreachableError, SnowflakeRefusedError) as error:
+            log.logger(pool=pool).debug("pool_not_noted", message=error.message)
+            return
+        self._noted.add(pool)
 
     def _was_launched(self, name: str, comment: str) -> bool:
         """Whether a submit without an answer was one: the job is there, or the history knows what became of it."""
