@@ -165,6 +165,11 @@ def test_a_staged_file_that_is_missing_is_told(told: Told, serve: Serve, watcher
     assert "\n" not in message
 
 
+def test_the_family_of_a_pool_is_written_down_once(job: Job, serve: Serve, watcher: Any, rows: Rows, pool: str) -> None:
+    serve(job("true"), job("true"))
+    assert rows.sql("select name, family from engine.compute_pool") == [{"name": pool, "family": "CPU_X64_XS"}]
+
+
 # --- the rows of a table as the result -------------------------------------------------------------------------------
 
 
