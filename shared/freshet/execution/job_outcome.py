@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from freshet.domain.job_failure import JobFailure
+from freshet.domain.model import JobServiceSpec
 from freshet.execution.contract import MESSAGE_LENGTH, Outcome, failed, printable
 from freshet.execution.python import is_json
 from freshet.execution.values import ValueRefusedError, encode
@@ -111,11 +112,16 @@ def not_started(timeout: float, containers: Sequence[ContainerRow], job: JobRow,
     return platform_failure(f"{start}: {message}{where}.", JobFailure.CAPACITY)
 
 
-def gone(past: JobRow | None) -> Outcome:
+def gone(past: JobRow | None, spec: JobServiceSpec | None = None) -> Outcome:
     """The outcome of a job that is not there any more; `past` is what the job history knows of it."""
     if past is None or not past.status.is_terminal:
         return platform_failure(
             "The job service is gone, and Snowflake does not know what became of it.", JobFailure.LOST
+        )
+    if past.status is JobStatus.DONE and spec is not None and spec.result_table is not None:
+        # The table's name was in the job's comment, and tasks after this one rely on its rows.
+        return platform_failure(
+            "The job service is done and gone, and with it the name of its result table.", JobFailure.LOST
         )
     if past.status is JobStatus.DONE:
         return Outcome(status="succeeded")

@@ -1,6 +1,6 @@
-"""The rows of a job's result table, as its result.
+"""Where a job's result is: in the log of which container, or in the rows of which table.
 
-Purpose: a container that writes a table hands its rows to the tasks after it. Guarantee: within the limit of a result,
+Purpose: a container that writes a table hands its rows to the tasks after it. Guarantees: within the limit of a result,
 read row by row; a table that is missing or too large fails the item with one sentence. Never: a table that the task
 did not name; a value that JSON would change in silence.
 """
@@ -8,18 +8,34 @@ did not name; a value that JSON would change in silence.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from freshet.domain.model import JobServiceSpec
+from freshet.domain.references import containers
 from freshet.execution.contract import Outcome, failed
 from freshet.execution.job_refusal import told
 from freshet.execution.job_specification import result_table
 from freshet.execution.values import ValueRefusedError, encode
-from freshet.snowflake import JobRow, JobServices, SnowflakeRefusedError
+from freshet.snowflake import ContainerRow, JobRow, JobServices, SnowflakeRefusedError
 from freshet.snowflake.errors import GONE
+from freshet.snowflake.jobs import MAIN_CONTAINER
+
+
+def speaker(spec: JobServiceSpec | None) -> str | None:
+    """The container whose log is the attempt's; None if only a running job tells, because its file is in a stage."""
+    if spec is None or spec.image is not None:
+        return MAIN_CONTAINER
+    return next((str(container["name"]) for _, container in containers(spec)), None)
+
+
+def speaker_of(found: Sequence[ContainerRow]) -> str:
+    """The same by what Snowflake shows: `main` if there is one, else the first."""
+    names = [container.name for container in found]
+    return MAIN_CONTAINER if MAIN_CONTAINER in names or not names else names[0]
 
 
 def with_rows(outcome: Outcome, job: JobRow, jobs: JobServices, *, limit: int) -> Outcome:

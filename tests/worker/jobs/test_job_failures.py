@@ -216,6 +216,17 @@ def test_a_result_table_that_is_too_large_fails_the_item(
     )
 
 
+def test_a_job_that_is_done_and_gone_with_its_result_table_is_a_loss(
+    told: Told, serve: Serve, watch_until: Any, services: JobServices, rows: Rows
+) -> None:
+    bundle = told(image="/a:1", command=["true"], result_table="r_${{ params.p }}")
+    serve(bundle)
+    name = name_of(rows, bundle)
+    until(lambda: status(services, name).is_terminal)
+    services.drop(name)
+    assert failure(watch_until(bundle))[:2] == ("lost", "lost")
+
+
 def test_what_is_no_name_of_a_table_never_reaches_snowflake(told: Told, serve: Serve, watcher: Any) -> None:
     bundle = told(params={"p": "t; DROP TABLE t"}, image="/a:1", result_table="${{ params.p }}")
     state, _, message = failure(serve(bundle))

@@ -58,6 +58,15 @@ def test_every_container_of_an_inline_specification_gets_the_context(
     check_context(result_of(bundle, serve, watch_until), rows)
 
 
+def test_the_first_containers_log_has_the_result_whatever_it_is_called(
+    told: Told, serve: Serve, watch_until: Any, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    spec = {"containers": [container("echo", "1", name="first"), container("echo", "2", name="another")]}
+    assert result_of(told(spec=spec), serve, watch_until) == 1
+    file = staged(emulator, tmp_path, json.dumps({"spec": spec}))
+    assert result_of(told(spec_file=file), serve, watch_until) == 1
+
+
 def test_a_specification_as_yaml_text_gets_it_too(told: Told, serve: Serve, watch_until: Any, rows: Rows) -> None:
     text = f"spec:\n  containers:\n    - name: main\n      image: /a:1\n      command: {json.dumps(SHOW)}\n"
     check_context(result_of(told(spec=text), serve, watch_until), rows)
