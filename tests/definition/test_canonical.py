@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -14,7 +15,12 @@ VALIDATOR = Draft202012Validator(schema())
 DURATION = (
     st.sampled_from(["PT5S", "PT1H30M", "P1D", "PT0.25S", "P2W", "PT90M"]) | st.integers(1, 10**6) | st.floats(1, 1e6)
 )
-SCALAR = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8"), max_size=5)
+SCALAR = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
+)
 VALUE = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
 
 PROCESS = st.sampled_from(["p", "p@1.0.0", "some.name@2.0-rc.1"]) | st.fixed_dictionaries(
@@ -22,15 +28,60 @@ PROCESS = st.sampled_from(["p", "p@1.0.0", "some.name@2.0-rc.1"]) | st.fixed_dic
 )
 BIG = st.integers(-(2**63), 2**63 - 1)
 ARGUMENT = st.sampled_from(["--x", "${{ run.id }}", "day=${{ params.n + 1 }}", 3, True]) | BIG
-JOB = st.fixed_dictionaries(
-    {"image": st.just("/db/s/r/i:1"), "compute_pool": st.sampled_from(["P", '"p q"'])},
+CONTAINER = st.fixed_dictionaries(
+    {"name": st.just("main"), "image": st.just("/db/s/r/i:1")},
     optional={
-        "args": st.lists(ARGUMENT, max_size=3),
-        "command": st.lists(st.just("run"), max_size=2),
+        "args": st.lists(ARGUMENT, max_size=2),
         "env": st.dictionaries(st.sampled_from(["A", "B"]), ARGUMENT),
-        "query_warehouse": st.just("WH"),
-        "start_timeout": DURATION,
+        "resources": st.just({"requests": {"cpu": 0.5, "memory": "1Gi"}, "limits": {"nvidia.com/gpu": 1}}),
+        "secrets": st.just([{"snowflakeSecret": {"objectName": "db.s.key"}, "directoryPath": "/keys"}]),
+        "volumeMounts": st.just([{"name": "scratch", "mountPath": "/scratch"}]),
     },
+)
+BODY = st.fixed_dictionaries(
+    {
+        "containers": CONTAINER.map(lambda container: [container]),
+        "volumes": st.just([{"name": "scratch", "source": "local"}]),
+    }
+)
+TEMPLATE = "spec: {containers: [{name: {{ a }}, image: /i:1, env: {B: {{ b | default('x') }} } }]}"
+FORM = st.one_of(
+    st.fixed_dictionaries({"spec": BODY | BODY.map(lambda body: {"spec": body}) | BODY.map(json.dumps)}),
+    st.just({"spec_file": "@db.s.stage/jobs/spec.yaml"}),
+    st.fixed_dictionaries(
+        {"spec_template": st.just(TEMPLATE)},
+        optional={"using": st.dictionaries(st.just("b"), ARGUMENT)},
+    ).map(lambda form: {**form, "using": {"a": "main", **form.get("using", {})}}),
+    st.fixed_dictionaries(
+        {"spec_template_file": st.just('@"My Stage"/spec.yaml')},
+        optional={"using": st.dictionaries(st.sampled_from(["a", "b"]), ARGUMENT)},
+    ),
+    st.fixed_dictionaries(
+        {"image": st.just("/db/s/r/i:1")},
+        optional={
+            "args": st.lists(ARGUMENT, max_size=3),
+            "command": st.lists(st.just("run"), max_size=2),
+            "env": st.dictionaries(st.sampled_from(["A", "B"]), ARGUMENT),
+            "secrets": st.just([{"snowflakeSecret": "key", "envVarName": "KEY", "secretKeyRef": "secret_string"}]),
+            "resources": st.just({"requests": {"cpu": "500m"}, "limits": {"memory": "2G"}}),
+            "volumes": st.just([{"name": "v", "source": "memory", "size": "1Gi"}]),
+        },
+    ),
+)
+JOB = st.builds(
+    lambda form, rest: {**form, **rest},
+    FORM,
+    st.fixed_dictionaries(
+        {"compute_pool": st.sampled_from(["P", '"p q"', '"p ""q"""'])},
+        optional={
+            "query_warehouse": st.just("WH"),
+            "start_timeout": DURATION,
+            "replicas": st.integers(1, 9),
+            "external_access_integrations": st.just(["A", '"b c"']),
+            "comment": st.just("by ${{ run.id }}"),
+            "result_table": st.just("db.s.results_${{ params.n }}"),
+        },
+    ),
 )
 KIND = st.one_of(
     st.fixed_dictionaries({"process": PROCESS}),

@@ -6,22 +6,38 @@ the connector of the interpreter that runs this is the one that is used. Prints 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import decimal
 import json
 import sys
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PORT, LIBRARIES = int(sys.argv[1]), sys.argv[2:]
 sys.path.extend(LIBRARIES)
 
 import connector_claims  # noqa: E402 - found by the path above
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key  # noqa: E402 - found by the path above
+from cryptography.hazmat.primitives.serialization import (  # noqa: E402 - found by the path above
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+)
 from snowflake import connector  # noqa: E402 - found by the path above
 
-from freshet.snowflake import JobServices, JobStatus, SnowflakeRefusedError, SnowflakeSettings  # noqa: E402
+from freshet.snowflake import (  # noqa: E402
+    JobServices,
+    JobStatus,
+    SnowflakeLoginRefusedError,
+    SnowflakeRefusedError,
+    SnowflakeSettings,
+)
 
 PLACE: dict[str, Any] = {"account": "local", "host": "127.0.0.1", "port": PORT, "protocol": "http"}
 SETTINGS = SnowflakeSettings(**PLACE, database="FRESHET", schema="PUBLIC", user="freshet", password="freshet")
@@ -106,6 +122,48 @@ def jobs_are_driven() -> None:
     services.close()
 
 
+def every_credential_logs_in() -> None:
+    """As the services read it from their settings: password, access token, token file read anew, key pair."""
+    with tempfile.TemporaryDirectory() as directory:
+        token, key = Path(directory) / "token", Path(directory) / "key.p8"
+        token.write_text("wrong")
+        public = write_key(key)
+        place: dict[str, Any] = {**PLACE, "database": "FRESHET", "schema": "PUBLIC"}
+        JobServices(SETTINGS).execute(f"ALTER USER freshet SET RSA_PUBLIC_KEY = '{public}'")
+        for credentials in (
+            {"user": "freshet", "password": "freshet"},
+            {"user": "freshet", "token": "freshet"},
+            {"user": "freshet", "private_key_file": str(key), "private_key_file_pwd": "of the key"},
+        ):
+            services = JobServices(SnowflakeSettings(**place, **credentials).checked())
+            assert services.execute("SELECT CURRENT_USER() AS who") == [{"who": "FRESHET"}]
+            services.close()
+        services = JobServices(SnowflakeSettings(**place, token_file_path=str(token)).checked())
+        error = refused(lambda: services.execute("SELECT 1"), SnowflakeLoginRefusedError)
+        assert "check FRESHET_SNOWFLAKE_USER and its credentials" in error.message
+        token.write_text("freshet\n")  # SPCS has replaced it
+        assert services.execute("SELECT CURRENT_USER() AS who") == [{"who": "FRESHET"}]
+        services.close()
+
+
+def write_key(path: Path) -> str:
+    """Make a private key with a password; its public half, as Snowflake takes it."""
+    key = generate_private_key(65537, 2048)
+    secret = BestAvailableEncryption(b"of the key")
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    return base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def a_table_is_read_row_by_row() -> None:
+    services, table, seen = JobServices(SETTINGS), fresh(), list[Any]()
+    services.execute(f"CREATE TABLE {table} (n NUMBER(10,2))")
+    services.execute(f"INSERT INTO {table} VALUES (1.25), (2), (3)")
+    services.table_rows(f"FRESHET.PUBLIC.{table}", lambda row: (seen.append(row["n"]), len(seen) < 2)[1])
+    assert len(seen) == 2
+    assert set(seen) <= {decimal.Decimal("1.25"), decimal.Decimal(2), decimal.Decimal(3)}
+    services.close()
+
+
 CLAIMS: list[Callable[[Any], None]] = [
     types_come_back,
     rows_of_many_bindings_are_counted,
@@ -122,10 +180,12 @@ def main() -> None:
         with connector.connect(**ARGUMENTS, paramstyle=style) as connection, connection.cursor() as cursor:
             claim(cursor)
     jobs_are_driven()
+    every_credential_logs_in()
+    a_table_is_read_row_by_row()
     for plain in connector_claims.CLAIMS:
         with contextlib.ExitStack() as opened:
             plain(lambda opened=opened, **changes: opened.enter_context(connector.connect(**ARGUMENTS | changes)))
-    print(json.dumps({"connector": connector.__version__, "claims": len(CLAIMS) + 1 + len(connector_claims.CLAIMS)}))
+    print(json.dumps({"connector": connector.__version__, "claims": len(CLAIMS) + 3 + len(connector_claims.CLAIMS)}))
 
 
 if __name__ == "__main__":

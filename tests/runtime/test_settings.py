@@ -119,3 +119,21 @@ def test_the_emulators_settings_are_those_that_it_reads() -> None:
 def _emulator_fields() -> dict[str, FieldInfo]:
     fields = settings.EmulatorSettings.model_fields
     return {name: field for name, field in fields.items() if name.startswith("emulator_")}
+
+
+def test_rates_and_families_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHET_CREDITS_PER_HOUR", "CPU_X64_XS=0.07, GEN_X64_G2_2=0.06")
+    monkeypatch.setenv("FRESHET_POOL_FAMILIES", "POOL=GEN_X64_G2_2")
+    found = settings.read(settings.ApiSettings)
+    assert {family: str(rate) for family, rate in found.credits_per_hour.items()} == {
+        "CPU_X64_XS": "0.07",
+        "GEN_X64_G2_2": "0.06",
+    }
+    assert found.pool_families == {"POOL": "GEN_X64_G2_2"}
+
+
+@pytest.mark.parametrize("value", ["CPU_X64_XS", "CPU_X64_XS=cheap", "CPU_X64_XS=-1"])
+def test_a_rate_that_is_none_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FRESHET_CREDITS_PER_HOUR", value)
+    with pytest.raises(DefinitionError, match="FRESHET_CREDITS_PER_HOUR has a wrong value"):
+        settings.read(settings.ApiSettings)

@@ -289,12 +289,15 @@ def test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back(
     assert outcome["s"] == "timed_out"
 
 
-def test_a_job_that_does_not_start_is_the_platforms_failure(job: Job, watch_until: Any, serve: Serve) -> None:
-    bundle = job("true", image="/x/y/z:1", command=[], start_timeout="PT0.1S")
+def test_a_job_that_does_not_start_is_the_platforms_failure(
+    job: Job, watch_until: Any, serve: Serve, emulator: EmulatorProcess
+) -> None:
+    emulator.fault(kind="stuck_pending", times=1)
+    bundle = job("true", start_timeout="PT0.1S")
     outcomes = serve(bundle) or watch_until(bundle)
     assert outcomes[0]["s"] == "lost"
     assert outcomes[0]["x"] is True
-    assert outcomes[0]["e"]["class"] == "platform"
+    assert outcomes[0]["e"]["class"] == "capacity"
 
 
 def test_a_job_dropped_behind_our_back_is_a_loss(
@@ -319,10 +322,12 @@ def test_an_outage_of_snowflake_hands_the_submit_back_and_fails_nothing(
 class _Unreachable:
     """Snowflake, away."""
 
-    def submit(self, *_arguments: object) -> None:
+    def submit(self, *_arguments: object, **_options: object) -> None:
         from freshet.snowflake import SnowflakeUnreachableError
 
         raise SnowflakeUnreachableError("Snowflake can't be reached.")
+
+    is_ours = history = submit
 
     def close(self) -> None: ...
 

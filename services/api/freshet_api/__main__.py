@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from decimal import Decimal
 from types import FrameType
 
 import uvicorn
 
 from freshet.bus import Bus
+from freshet.domain.cost import CREDITS_PER_HOUR, Rates, pool_key
 from freshet.runtime import log
 from freshet.runtime.parentage import watch_parent
 from freshet.runtime.settings import ApiSettings, load
@@ -35,6 +38,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def rates(settings: ApiSettings) -> Rates:
+    """What an hour in a compute pool costs: the built-in table, and what the settings say besides or instead."""
+    return Rates(
+        credits_per_hour={**CREDITS_PER_HOUR, **_upper(settings.credits_per_hour)},
+        families={pool_key(pool): family.upper() for pool, family in settings.pool_families.items()},
+    )
+
+
+def _upper(rates: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {family.upper(): rate for family, rate in rates.items()}
+
+
 def main() -> int:
     """Serve until a signal; the exit code."""
     settings = load(ApiSettings)
@@ -45,6 +60,7 @@ def main() -> int:
         bus=Bus(settings.redis_url.get_secret_value(), name="freshet api"),
         token=settings.token.get_secret_value() if settings.token else None,
         telemetry=Telemetry("api"),
+        rates=rates(settings),
     )
     config = uvicorn.Config(
         create_app(door, max_body=settings.max_body_bytes),

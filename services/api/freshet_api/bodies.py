@@ -93,7 +93,9 @@ class TaskAnswer(Outgoing):
     attempts: int
     result: Any
     error: str | None
+    error_class: str | None = None
     result_url: str | None = None
+    estimated_credits: float | None = None  # of a job service, by the run time of its ended attempts
 
 
 class RunAnswer(Outgoing):
@@ -110,6 +112,7 @@ class RunAnswer(Outgoing):
     started_at: datetime | None
     finished_at: datetime | None
     recorded: bool
+    estimated_credits: float | None = None  # of all job services; None if a rate is not known
     tasks: dict[str, TaskAnswer]
 
 

@@ -6,6 +6,7 @@ a wake-up that can't be delivered fails no request, for what it tells of is comm
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -14,9 +15,11 @@ from fastapi import Depends, Request
 
 from freshet.bus import Bus
 from freshet.definition import compile_workflow
+from freshet.domain.cost import Rates
 from freshet.domain.errors import UnreachableError
 from freshet.domain.model import Workflow
 from freshet.runtime import fault, log
+from freshet.storage.costs import Costs
 from freshet.storage.database import Database, Row
 from freshet.storage.definitions import Definitions
 from freshet.storage.external_events import ExternalEvents
@@ -40,6 +43,7 @@ class Door:
     bus: Bus
     telemetry: Telemetry
     token: str | None = None  # always accepted, besides those in the database
+    rates: Rates = field(default_factory=Rates)  # what an hour in a compute pool costs
     feed: LiveFeed = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +64,15 @@ class Door:
     def reads(self) -> Reads:
         """Runs."""
         return Reads(self.database)
+
+    @property
+    def costs(self) -> Costs:
+        """Estimated credits."""
+        return Costs(self.database, self.rates)
+
+    def run_object(self, run_id: uuid.UUID) -> dict[str, Any]:
+        """The run as users see it, with what its job services cost. Raises NotFoundError."""
+        return self.costs.add_to_run(self.reads.run_object(run_id))
 
     @property
     def items(self) -> Items:

@@ -62,7 +62,7 @@ def list_runs(
 @router.get("/{run_id}", responses={200: {"model": bodies.RunAnswer}, **REFUSALS})
 def get_run(door: TheDoor, run_id: uuid.UUID) -> Reply:
     """The run object."""
-    return Reply(door.reads.run_object(run_id))
+    return Reply(door.run_object(run_id))
 
 
 @router.post("/{run_id}/cancel", status_code=202, responses={202: {"model": bodies.RunAnswer}, **REFUSALS})
@@ -71,7 +71,7 @@ def cancel_run(door: TheDoor, run_id: uuid.UUID) -> Reply:
     partition = door.requests.cancel(run_id)
     if partition is not None:
         door.wake_dispatcher([partition])
-    return Reply(door.reads.run_object(run_id), 202)
+    return Reply(door.run_object(run_id), 202)
 
 
 @router.post(
@@ -96,7 +96,7 @@ def rerun_run(
 def list_tasks(door: TheDoor, run_id: uuid.UUID, limit: Limit = 100, after: After = None) -> Reply:
     """The tasks of the run object, each with its path as `task`."""
     start = max(0, read_cursor(after, number) or 0)
-    tasks = list(door.reads.run_object(run_id)["tasks"].items())
+    tasks = list(door.run_object(run_id)["tasks"].items())
     following = write_cursor([start + limit]) if start + limit < len(tasks) else None
     rows = [{"task": path, **task} for path, task in tasks[start : start + limit]]
     return Reply({"items": rows, "next": following})
@@ -108,6 +108,7 @@ def list_items(
 ) -> Reply:
     """The items of a task over all its scopes, or one of them."""
     found = door.items.page(run_id, task, item=item, after=read_cursor(after, _place), limit=limit)
+    door.costs.add_to_items(run_id, task, found.rows)
     return _page_reply(found)
 
 
@@ -143,7 +144,7 @@ def list_logs(
 def run_reply(door: TheDoor, asked: Asked) -> Reply:
     """The answer to a request for a run: wake the dispatcher, and show the run."""
     door.wake_dispatcher([asked.partition])
-    run = door.reads.run_object(asked.run_id)
+    run = door.run_object(asked.run_id)
     headers = {"Location": f"/api/v1/runs/{asked.run_id}"}
     return Reply(run, 201 if asked.created else 200, headers)
 

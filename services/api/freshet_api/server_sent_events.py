@@ -112,7 +112,7 @@ class _RunStream:
             yield _run_event(await self._recorded())
 
     async def _run(self) -> Json:
-        return await run_in_threadpool(self.door.reads.run_object, self.run_id)
+        return await run_in_threadpool(self.door.run_object, self.run_id)
 
     async def _recorded(self) -> Json:
         """The run object once all is recorded; a run that goes on (the feed was cut off) as it is."""

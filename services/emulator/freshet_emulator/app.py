@@ -209,6 +209,8 @@ class Requests:
                 case "drop_connection":
                     request.scope[ABORT]()
                     answer = Response(status_code=503)
+                case "no_privilege":
+                    answer = answer or JSONResponse(protocol.refused_privilege(fault.on))
                 case _:
                     answer = answer or Response(status_code=503)
         return answer

@@ -30,14 +30,18 @@ Kind = Literal[
     "oom",
     "logs_gone",
     "history_only",
+    "no_privilege",
 ]
 # These last until they are cleared, unless they are told how often; the others hit once.
-LASTING = frozenset({"image_pull", "stuck_pending", "logs_gone", "history_only"})
+LASTING = frozenset({"image_pull", "stuck_pending", "logs_gone", "history_only", "no_privilege"})
 ALWAYS = -1
 
 
 class Switch(BaseModel):
-    """A fault as asked for. `statement` is searched in the SQL, `job` is a glob for a job's own or full name."""
+    """A fault as asked for.
+
+    `statement` is searched in the SQL, `job` is a glob for a job's own or full name, `on` what a privilege lacks for.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +52,7 @@ class Switch(BaseModel):
     request: Literal["query", "login", "result", "monitor", "any"] = "query"
     when: Literal["before", "after"] = "before"
     seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    on: str = "schema"
 
     @field_validator("statement")
     @classmethod
@@ -137,7 +142,9 @@ class Faults:
             return [armed.switch for armed in hit]
 
 
-REQUEST_KINDS = frozenset({"drop_connection", "http_503", "slow_answer", "expire_token", "forget_session"})
+REQUEST_KINDS = frozenset(
+    {"drop_connection", "http_503", "slow_answer", "expire_token", "forget_session", "no_privilege"}
+)
 
 
 def read_switch(asked: dict[str, Any]) -> Switch:

@@ -46,6 +46,12 @@ def refused_session(code: int) -> Envelope:
     return failed(code, MESSAGES[code])
 
 
+def refused_privilege(on: str) -> Envelope:
+    """The answer to a statement that the role may not run."""
+    message = f"SQL access control error:\nInsufficient privileges to operate on {on}"
+    return failed(3001, message, {"errorCode": "003001", "sqlState": "42501", "internalError": False})
+
+
 def refused_login(error: LoginRefusedError) -> Envelope:
     """The answer to wrong credentials."""
     return failed(error.code, error.message, {"nextAction": "RETRY_LOGIN", "pwdLastSetTime": 0})

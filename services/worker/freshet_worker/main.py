@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 
+from pydantic import SecretStr
+
 from freshet.bus import Bus, QueueWorker
 from freshet.definition import compile_workflow
 from freshet.domain.errors import DefinitionError
@@ -123,30 +125,34 @@ def _serve_jobs(supervisor: Supervisor, settings: WorkerSettings, database: Data
 
 
 def snowflake_settings(settings: WorkerSettings) -> SnowflakeSettings:
-    """The account of the settings. Raises DefinitionError when database or schema is not named."""
+    """The account of the settings. Raises DefinitionError when database, schema or the credentials are missing."""
     for name in ("snowflake_database", "snowflake_schema"):
         if getattr(settings, name) is None:
             raise DefinitionError(
                 f"FRESHET_{name.upper()} is not set: job services are made in a database and schema.",
                 code="setting_refused",
             )
-    password, key_password = settings.snowflake_password, settings.snowflake_private_key_file_pwd
     return SnowflakeSettings(
         account=settings.snowflake_account or "",
         database=settings.snowflake_database or "",
         schema=settings.snowflake_schema or "",
         user=settings.snowflake_user,
-        password=password.get_secret_value() if password else None,
+        password=_shown(settings.snowflake_password),
         role=settings.snowflake_role,
         warehouse=settings.snowflake_warehouse,
         host=settings.snowflake_host,
         port=settings.snowflake_port if settings.snowflake_host else None,
         protocol=settings.snowflake_protocol if settings.snowflake_host else None,
         authenticator=settings.snowflake_authenticator,
+        token=_shown(settings.snowflake_token),
         token_file_path=settings.snowflake_token_file_path,
         private_key_file=settings.snowflake_private_key_file,
-        private_key_file_pwd=key_password.get_secret_value() if key_password else None,
-    )
+        private_key_file_pwd=_shown(settings.snowflake_private_key_file_pwd),
+    ).checked()
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _common_queues(settings: WorkerSettings) -> list[str]:

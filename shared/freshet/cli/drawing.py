@@ -66,8 +66,8 @@ def rows(run: Run, now: datetime) -> list[Row]:
 
 
 def headline(run: Run, now: datetime) -> str:
-    """`score-documents v3  running  3.2 s  0192…`."""
-    parts = [f"{run['workflow']} v{run['version']}", run["state"], _elapsed(run, now), run["run_id"]]
+    """`score-documents v3  running  3.2 s  ≈ 0.012 credits  0192…`."""
+    parts = [f"{run['workflow']} v{run['version']}", run["state"], _elapsed(run, now), _credits(run), run["run_id"]]
     return "  ".join(part for part in parts if part)
 
 
@@ -148,6 +148,12 @@ def _elapsed(timed: Mapping[str, Any], now: datetime) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds // 60)}:{int(seconds % 60):02} min"
+
+
+def _credits(priced: Mapping[str, Any]) -> str:
+    """What its job services have cost, as far as that is known."""
+    estimate = priced.get("estimated_credits")
+    return f"≈ {estimate:.6f}".rstrip("0").rstrip(".") + " credits" if estimate else ""
 
 
 def _sentence(error: object) -> str:

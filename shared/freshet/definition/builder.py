@@ -57,6 +57,34 @@ class TaskOptions(TypedDict, total=False):
     queue: str
 
 
+class JobOptions(TypedDict, total=False):
+    """What a job service takes besides its compute pool; the words of the workflow file."""
+
+    image: str
+    args: Sequence[str]
+    command: Sequence[str]
+    env: Mapping[str, str]
+    secrets: Sequence[Mapping[str, Any]]
+    resources: Mapping[str, Any]
+    volumes: Sequence[Mapping[str, Any]]
+    volume_mounts: Sequence[Mapping[str, Any]]
+    spec: Mapping[str, Any] | str
+    spec_file: str
+    spec_template: str
+    spec_template_file: str
+    using: Mapping[str, Any]
+    replicas: int
+    query_warehouse: str
+    external_access_integrations: Sequence[str]
+    comment: str
+    result_table: str
+    start_timeout: Duration
+
+
+class JobServiceOptions(TaskOptions, JobOptions, total=False):
+    """What a task that runs a job service takes."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Scope:
     """Tasks that may come after one another: a workflow's, its final ones, or a nested map's."""
@@ -72,19 +100,13 @@ class Scope:
         name: str,
         /,
         *,
-        image: str,
         compute_pool: str,
-        args: Sequence[str] = (),
-        command: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        query_warehouse: str | None = None,
-        start_timeout: Duration | None = None,
-        **options: Unpack[TaskOptions],
+        **given: Unpack[JobServiceOptions],
     ) -> TaskName:
-        """Add a task that runs a container in a compute pool."""
-        job: dict[str, Any] = {"image": image, "compute_pool": compute_pool, "args": args, "command": command}
-        job |= {"env": env, "query_warehouse": query_warehouse, "start_timeout": start_timeout}
-        return self.add(name, {"job_service": _given(job), **options})
+        """Add a task that runs a job service in a compute pool: an `image`, a `spec`, or a file or template of one."""
+        options = {key: value for key, value in given.items() if key in TaskOptions.__annotations__}
+        job = {key: value for key, value in given.items() if key not in options}
+        return self.add(name, {"job_service": _given({"compute_pool": compute_pool, **job}), **options})
 
     def sql(
         self, name: str, text: str | None = None, /, *, file: str | None = None, **options: Unpack[TaskOptions]

@@ -118,15 +118,14 @@ def _process(process: ProcessSpec) -> str | Json:
 
 
 def _job_service(job: JobServiceSpec) -> Json:
-    return _without_defaults(
-        image=job.image,
-        compute_pool=job.compute_pool,
-        args=list(job.args),
-        command=list(job.command),
-        env=dict(job.env),
-        query_warehouse=job.query_warehouse,
-        start_timeout=None if job.start_timeout == 900.0 else durations.render(job.start_timeout),
-    )
+    found = {field.name: _plain(getattr(job, field.name)) for field in fields(job)}
+    mounts = found.pop("volume_mounts")
+    timeout = None if job.start_timeout == 900.0 else durations.render(job.start_timeout)
+    return _without_defaults(**found | {"volumeMounts": mounts, "start_timeout": timeout})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _retries(policy: RetryPolicy) -> Json:

@@ -138,11 +138,24 @@ def _job_service(file: TaskFile) -> JobServiceSpec | None:
     if job is None:
         return None
     return JobServiceSpec(
-        image=job.image,
         compute_pool=job.compute_pool,
+        image=job.image,
         args=tuple(job.args),
         command=tuple(job.command),
         env=job.env,
+        secrets=tuple(job.parts("secrets")),
+        resources=job.resources.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        volumes=tuple(job.parts("volumes")),
+        volume_mounts=tuple(job.parts("volume_mounts")),
+        spec=None if job.spec is None else job.spec.plain(),
+        spec_file=job.spec_file,
+        spec_template=job.spec_template,
+        spec_template_file=job.spec_template_file,
+        using=job.using,
+        replicas=job.replicas,
         query_warehouse=job.query_warehouse,
+        external_access_integrations=tuple(job.external_access_integrations),
+        comment=job.comment,
+        result_table=job.result_table,
         start_timeout=job.start_timeout,
     )

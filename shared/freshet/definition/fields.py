@@ -125,7 +125,17 @@ _QUEUE = Matching(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]*", wanted="a queue's n
 _EVENT = Matching(
     pattern=r"\S+", wanted="a CloudEvents type, like com.example.document.arrived", longest=256, code="bad_type"
 )
-_IDENTIFIER = Matching(pattern=r"[A-Za-z_][A-Za-z0-9_$]*|\"[^\"]+\"", wanted="a Snowflake identifier", longest=255)
+_NAME = r"(?:[A-Za-z_][A-Za-z0-9_$]*|\"(?:[^\"]|\"\")+\")"
+_IDENTIFIER = Matching(pattern=_NAME, wanted="a Snowflake identifier", longest=255)
+_OBJECT = Matching(
+    pattern=rf"{_NAME}(?:\.{_NAME}){{0,2}}", wanted="the name of a Snowflake object, like db.schema.name", longest=767
+)
+_STAGED = Matching(
+    pattern=rf"@{_NAME}(?:\.{_NAME}){{0,2}}/[^\x00-\x1f]*[^\x00-\x1f/]",
+    wanted="a file in a stage, like @db.schema.stage/path/spec.yaml",
+    longest=1024,
+    code="bad_stage",
+)
 _IMAGE = Matching(
     pattern=r"[^\s'\"${}]+",
     wanted="an image like /db/schema/repo/name:tag, without spaces or templates",
@@ -141,6 +151,8 @@ ProcessVersion = Annotated[str, _VERSION]
 QueueName = Annotated[str, _QUEUE]
 EventType = Annotated[str, _EVENT]
 Identifier = Annotated[str, _IDENTIFIER]
+ObjectName = Annotated[str, _OBJECT]
+StagedFile = Annotated[str, _STAGED]
 Image = Annotated[str, _IMAGE]
 
 
@@ -163,14 +175,15 @@ def _literal(value: Any) -> str:
     if isinstance(value, str) and has_template(value):
         return f"({_whole_expression(value)})"
     if isinstance(value, dict):
-        members = (f"{_json(str(key))}: {_literal(member)}" for key, member in value.items())
+        members = (f"{json_text(str(key))}: {_literal(member)}" for key, member in value.items())
         return f"{{{', '.join(members)}}}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(element) for element in value) + "]"
-    return _json(value)
+    return json_text(value)
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """A value as JSON."""
     return orjson.dumps(value).decode()
 
 
@@ -194,7 +207,7 @@ def _template(value: Any) -> str:
     if not isinstance(value, str | int | float):
         msg = "write text, a number or a boolean"
         raise ValueError(msg)  # noqa: TRY004 - pydantic takes ValueError for a refusal
-    text = value if isinstance(value, str) else _json(value)
+    text = value if isinstance(value, str) else json_text(value)
     parse_template(text)
     return text
 

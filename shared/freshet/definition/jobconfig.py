@@ -18,8 +18,8 @@ from freshet.definition.canonical import normalise
 from freshet.definition.document import Document
 from freshet.definition.errors import errors_of, pointer, refuse
 from freshet.definition.fields import Identifier, Image, TaskName, refusal
+from freshet.definition.file_part import FilePart
 from freshet.definition.refusals import as_refusals, shown
-from freshet.definition.workflow_file import FilePart
 from freshet.domain.errors import DefinitionError
 
 ROOT = "root_task"

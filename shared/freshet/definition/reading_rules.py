@@ -13,6 +13,7 @@ from freshet.definition.errors import pointer
 from freshet.definition.parameters import check_value
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import EventTrigger, Task, Workflow
+from freshet.domain.references import templates
 from freshet.expressions import Expression, compile_expression, template_expressions
 
 Steps = tuple[str | int, ...]
@@ -79,18 +80,9 @@ def _expressions(task: Task) -> Iterator[tuple[Steps, Expression]]:
     for name, text in (("for_each", task.for_each), ("input", task.input)):
         if text is not None:
             yield (name,), compile_expression(text)
-    for where, template in _templates(task):
+    for where, template in templates(task):
         for expression in template_expressions(template):
             yield where, expression
-
-
-def _templates(task: Task) -> Iterator[tuple[Steps, str]]:
-    job = task.job_service
-    if job is None:
-        return
-    for name, texts in (("args", job.args), ("command", job.command)):
-        yield from ((("job_service", name, index), text) for index, text in enumerate(texts))
-    yield from ((("job_service", "env", key), text) for key, text in job.env.items())
 
 
 def _variable_problems(

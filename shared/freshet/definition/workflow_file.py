@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -31,8 +30,6 @@ from freshet.definition.fields import (
     Delay,
     EventType,
     ForEach,
-    Identifier,
-    Image,
     Interval,
     Json,
     ParamName,
@@ -41,22 +38,17 @@ from freshet.definition.fields import (
     ProcessVersion,
     QueueName,
     TaskName,
-    Template,
     Timeout,
     WorkflowName,
     Zone,
     refusal,
 )
+from freshet.definition.file_part import FilePart
+from freshet.definition.job_service_file import JobServiceFile
 from freshet.expressions import has_template
 
 KINDS = ("process", "job_service", "sql", "python", "tasks")
 MAX_SCRIPT_BYTES = 1024 * 1024
-
-
-class FilePart(BaseModel):
-    """A part of a workflow file."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True, title=None)
 
 
 def _split_reference(value: Any) -> Any:
@@ -78,18 +70,6 @@ ProcessReference = Annotated[
     ProcessFile,
     BeforeValidator(_split_reference, json_schema_input_type=str | ProcessFile),
 ]
-
-
-class JobServiceFile(FilePart):
-    """A container run in a compute pool."""
-
-    image: Image
-    compute_pool: Identifier
-    args: list[Template] = []
-    command: list[Template] = []
-    env: dict[str, Template] = {}
-    query_warehouse: Identifier | None = None
-    start_timeout: Timeout = 900.0
 
 
 def _inlined(path: str, info: ValidationInfo) -> str:

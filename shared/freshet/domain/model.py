@@ -103,16 +103,44 @@ class ProcessSpec:
         return f"{self.name}@{self.version}"
 
 
+#: What a container, or a template, is told about its try.
+CONTEXT_VARIABLES = (
+    "FRESHET_PAYLOAD",
+    "FRESHET_RUN_ID",
+    "FRESHET_WORKFLOW",
+    "FRESHET_TASK",
+    "FRESHET_ITEM",
+    "FRESHET_ATTEMPT",
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobServiceSpec:
-    """A container run in a compute pool. `args` and `env` values may hold `${{ … }}` (CEL)."""
+    """A job in a compute pool. One of `image`, `spec`, `spec_file`, `spec_template` and `spec_template_file` is set.
 
-    image: str
+    Arguments, commands, values of `env` and `using`, `comment` and `result_table` may hold `${{ … }}` (CEL). Mappings
+    within are in SPCS's own words.
+    """
+
     compute_pool: str
+    image: str | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Mapping[str, Any], ...] = ()  # names of Snowflake's secret objects, never values
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    volume_mounts: tuple[Mapping[str, Any], ...] = ()
+    spec: Mapping[str, Any] | None = None  # with `spec` on top, or only what stands under it
+    spec_file: str | None = None  # @stage/path
+    spec_template: str | None = None
+    spec_template_file: str | None = None  # @stage/path
+    using: Mapping[str, str] = field(default_factory=dict)
+    replicas: int | None = None
     query_warehouse: str | None = None
+    external_access_integrations: tuple[str, ...] = ()
+    comment: str | None = None
+    result_table: str | None = None  # whose rows are the result, instead of the last JSON line
     start_timeout: float = 900.0  # seconds from submit to the container's start
 
 

@@ -9,10 +9,11 @@ dash can only be read as `tasks["my-task"]`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from freshet.domain.model import Task
+from freshet.domain.model import JobServiceSpec, Task
 
 _READ = re.compile(
     r"""
@@ -33,7 +34,7 @@ class Reference:
 
 
 def references(task: Task) -> Iterator[Reference]:
-    """Yield what `for_each`, `input`, `args`, `command` and `env` of one task read, without its inner tasks."""
+    """Yield what `for_each`, `input` and the texts of a job service read, without its inner tasks."""
     for field, text in _expressions(task):
         for name in names_read(text):
             yield Reference(name=name, field=field)
@@ -50,17 +51,35 @@ def _expressions(task: Task) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("for_each",), task.for_each
     if task.input is not None:
         yield ("input",), task.input
-    for field, text in _templates(task):
+    for field, text in templates(task):
         yield from ((field, expression) for expression in _TEMPLATE.findall(text))
 
 
-def _templates(task: Task) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def templates(task: Task) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every text of a job service that may hold `${{ … }}`, with its steps from the task."""
     job = task.job_service
     if job is None:
         return
-    for index, text in enumerate(job.args):
-        yield ("job_service", "args", index), text
-    for index, text in enumerate(job.command):
-        yield ("job_service", "command", index), text
-    for key, text in job.env.items():
-        yield ("job_service", "env", key), text
+    own = {"args": job.args, "command": job.command, "env": job.env, "using": job.using}
+    yield from _within(own, ("job_service",))
+    for at, container in containers(job):
+        yield from _within(container, ("job_service", *at))
+    for name, text in (("comment", job.comment), ("result_table", job.result_table)):
+        if text is not None:
+            yield ("job_service", name), text
+
+
+def containers(job: JobServiceSpec) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
+    """Yield the containers of a specification that is given inline, with their steps from the job service."""
+    if job.spec is None:
+        return
+    body, at = (job.spec["spec"], ("spec", "spec")) if "spec" in job.spec else (job.spec, ("spec",))
+    for index, container in enumerate(body["containers"]):
+        yield (*at, "containers", index), container
+
+
+def _within(part: Mapping[str, Any], at: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for name in ("args", "command"):
+        yield from (((*at, name, index), text) for index, text in enumerate(part.get(name, ())))
+    for name in ("env", "using"):
+        yield from (((*at, name, key), text) for key, text in part.get(name, {}).items())

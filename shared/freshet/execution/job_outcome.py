@@ -1,55 +1,133 @@
 """What the end of a job service means.
 
-Purpose: Snowflake's words about job and container become an outcome: whose failure, and in which sentence. Guarantee:
-`retries` are used up only by what the user's container did. Never: a statement to Snowflake.
+Purpose: Snowflake's words about job, container and pool become an outcome: which failure, whose, and in which sentence.
+Guarantee: `retries` are used up only by what the user's container, image or specification did. Never: a statement to
+Snowflake. The words are those of https://docs.snowflake.com/en/developer-guide/snowpark-container-services/monitoring-services
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
-from freshet.execution.contract import Outcome, failed
+from freshet.domain.job_failure import JobFailure
+from freshet.domain.model import JobServiceSpec
+from freshet.execution.contract import MESSAGE_LENGTH, Outcome, failed, printable
 from freshet.execution.python import is_json
 from freshet.execution.values import ValueRefusedError, encode
-from freshet.snowflake import ContainerRow, JobStatus
+from freshet.snowflake import ContainerRow, JobRow, JobStatus, PoolRow
 
 #: Lines at the end of the log that an error quotes.
 LAST_LINES = 5
-#: What a container's message says although no exit code does: that the user's own input is wrong.
-USERS_FAULT = ("invalid format", "check container logs", "OOMKilled", "while starting container")
+#: What a container's or a job's message says of a kind of failure, the most telling first.
+SAYINGS = (
+    ("OOMKilled", JobFailure.OOM),
+    ("pull image", JobFailure.IMAGE),
+    ("invalid format", JobFailure.IMAGE),
+    ("node", JobFailure.NODE_LOST),
+    ("check container logs", JobFailure.USER),
+    ("while starting container", JobFailure.USER),
+    ("probe is failing", JobFailure.USER),
+    ("fatal error", JobFailure.INTERNAL),
+)
+#: What the job's status says where no message does.
+STATUSES = {
+    JobStatus.INTERNAL_ERROR: JobFailure.INTERNAL,
+    JobStatus.CANCELLED: JobFailure.CANCELLED,
+    JobStatus.DELETED: JobFailure.CANCELLED,
+}
 
 
 def outcome_of(status: JobStatus, containers: Sequence[ContainerRow], log: str, *, limit: int) -> Outcome:
     """The outcome of a job that has ended. `limit`: bytes of JSON of a result."""
     if status is JobStatus.DONE:
         return _succeeded(log, limit)
-    if status is not JobStatus.FAILED:
-        return platform_failure(f"The job service ended as {status}.")
     container = _culprit(containers)
+    if status is not JobStatus.FAILED:
+        kind = STATUSES.get(status, JobFailure.PLATFORM)
+        if kind is JobFailure.INTERNAL and container is not None and said(container.message) is JobFailure.NODE_LOST:
+            kind = JobFailure.NODE_LOST
+        reason = f" ({container.message})" if kind is not JobFailure.CANCELLED and container is not None else ""
+        return platform_failure(f"The job service ended as {status}{reason}.", kind)
     if container is None:
         return platform_failure("The job service failed, and Snowflake says nothing about its container.")
-    if container.exit_code is None and not any(word in container.message for word in USERS_FAULT):
-        return platform_failure(f"The container did not run: {container.message or 'no reason given'}.")
-    return failed(_sentence(container, log), exit_code=container.exit_code)
+    return _failed(container, log)
 
 
-def platform_failure(message: str) -> Outcome:
+def _failed(container: ContainerRow, log: str) -> Outcome:
+    kind = said(container.message)
+    if container.exit_code is not None and kind not in (JobFailure.OOM, JobFailure.NODE_LOST):
+        kind = JobFailure.USER
+    if kind is None or not kind.is_users:
+        message = f"The container did not run: {container.message or 'no reason given'}."
+        return platform_failure(message, kind or JobFailure.PLATFORM)
+    return failed(_sentence(container, log), kind=kind, exit_code=container.exit_code)
+
+
+def said(message: str | None) -> JobFailure | None:
+    """The kind of failure that a message of Snowflake's speaks of."""
+    return next((kind for word, kind in SAYINGS if word.lower() in (message or "").lower()), None)
+
+
+def failure(message: str, kind: JobFailure, **more: Any) -> Outcome:
+    """A failure of a kind: the user's, or a loss, which makes a new attempt and uses up none of the user's retries."""
+    if kind.is_users:
+        return failed(message, kind=kind, **more)
+    return platform_failure(message, kind)
+
+
+def platform_failure(message: str, kind: JobFailure = JobFailure.PLATFORM) -> Outcome:
     """The platform's failure: a new attempt, which uses up none of the user's retries."""
-    return Outcome(status="lost", error={"class": "platform", "message": message}, job_ended=True)
+    error = {"class": kind.value, "message": printable(message)[:MESSAGE_LENGTH]}
+    return Outcome(status="lost", error=error, job_ended=True)
 
 
 def timed_out(timeout: float) -> Outcome:
     """The container ran for too long."""
     message = f"The container ran longer than its timeout of {timeout:g} s and was cancelled."
-    return failed(message, kind="timeout", status="timed_out")
+    return failed(message, kind=JobFailure.TIMEOUT, status="timed_out")
 
 
-def not_started(timeout: float, containers: Sequence[ContainerRow]) -> Outcome:
-    """The container did not start in time: a full pool, or an image that can't be pulled."""
-    message = next((container.message for container in containers if container.message), "no reason given")
-    return platform_failure(f"The container had not started after {timeout:g} s: {message}.")
+def not_started(timeout: float, containers: Sequence[ContainerRow], job: JobRow, pool: PoolRow | None) -> Outcome:
+    """The container did not start in time. `pool` is the job's, None if it is gone or we may not see it."""
+    container = next((each for each in containers if each.message), None)
+    message = container.message if container is not None else "no reason given"
+    kind = said(message)
+    if container is not None and kind is JobFailure.IMAGE:
+        return failed(
+            f"The image {container.image} can't be pulled: it does not exist, or our role lacks READ on its repository"
+            f" (Snowflake says: {message}).",
+            kind=kind,
+        )
+    start = f"The container had not started after {timeout:g} s"
+    if pool is not None and pool.is_asleep:
+        wake = f"ALTER COMPUTE POOL {job.compute_pool} RESUME"
+        reason = f"compute pool {job.compute_pool} is suspended and does not resume by itself; say {wake}"
+        return platform_failure(f"{start}: {reason}.", JobFailure.CAPACITY)
+    if kind is not None and kind.is_users:
+        return failed(f"{start}: {message}.", kind=kind)
+    where = "" if pool is None else f"; compute pool {pool.name} has {pool.active_nodes} of {pool.max_nodes} nodes busy"
+    return platform_failure(f"{start}: {message}{where}.", JobFailure.CAPACITY)
+
+
+def gone(past: JobRow | None, spec: JobServiceSpec | None = None) -> Outcome:
+    """The outcome of a job that is not there any more; `past` is what the job history knows of it."""
+    if past is None or not past.status.is_terminal:
+        return platform_failure(
+            "The job service is gone, and Snowflake does not know what became of it.", JobFailure.LOST
+        )
+    if past.status is JobStatus.DONE and spec is not None and spec.result_table is not None:
+        # The table's name was in the job's comment, and tasks after this one rely on its rows.
+        return platform_failure(
+            "The job service is done and gone, and with it the name of its result table.", JobFailure.LOST
+        )
+    if past.status is JobStatus.DONE:
+        return Outcome(status="succeeded")
+    kind = said(past.message) if past.status is JobStatus.FAILED else STATUSES.get(past.status)
+    message = f"The job service is gone; it had ended as {past.status}: {past.message or 'no reason given'}."
+    return failure(message, kind or JobFailure.LOST)
 
 
 def _succeeded(log: str, limit: int) -> Outcome:

@@ -14,21 +14,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-import orjson
-
 from freshet.bus import Bus
-from freshet.domain.errors import UnreachableError
+from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.domain.model import INDEX_BITS, JobServiceSpec
 from freshet.execution.contract import Item, Outcome, failed
-from freshet.execution.payload import Preparation, Prepared, Reference
-from freshet.execution.values import ValueRefusedError, encode
+from freshet.execution.job_refusal import refusal
+from freshet.execution.job_specification import Submission, submission
+from freshet.execution.payload import Preparation, Prepared
+from freshet.execution.values import ValueRefusedError
 from freshet.expressions import ExpressionError
 from freshet.runtime import fault, log
 from freshet.snowflake import JobServices, SnowflakeLoginRefusedError, SnowflakeRefusedError
 from freshet.storage.worker_store import Claimed, WorkerStore
 
-#: Bytes of a payload that fit into the environment of a container.
-PAYLOAD_LIMIT = 32 * 1024
 #: Characters of the installation's name within a job's name, so that all of it fits into 63.
 INSTALLATION_LENGTH = 8
 
@@ -78,6 +76,11 @@ def index_path(row: Mapping[str, Any]) -> str:
     return f"{scope}.{index}" if scope else index
 
 
+def owned_name(installation: str, row: Mapping[str, Any]) -> str:
+    """The name of the job that a row of `WorkerStore.job_owners` owns."""
+    return job_name(installation, row["run_id"], row["task"], index_path(row), row["attempt"])
+
+
 class JobLauncher:
     """Submits the jobs of claimed bundles."""
 
@@ -89,6 +92,7 @@ class JobLauncher:
         self._bus = bus
         self._installation = installation
         self._insist = insist
+        self._noted: set[str] = set()  # pools whose family has been stored
 
     def launch(self, preparation: Preparation) -> str | None:
         """Submit; the claim is a watch afterwards, or ended with a failure. Why it has to be handed back, if so.
@@ -105,23 +109,76 @@ class JobLauncher:
             self._installation(), preparation.run_id, preparation.task.path, prepared.index, prepared.attempt
         )
         try:
-            text = specification(preparation, spec, prepared)
+            made = submission(preparation, spec, prepared)
         except (ExpressionError, ValueRefusedError) as error:
             self._end(preparation, prepared, failed(error.message))
             return None
         self._insist(lambda: self._store.store_job_name(claimed.bundle, claimed.claim, name))
         fault.reach("job.named")
         try:
-            self._jobs.submit(name, spec.compute_pool, text, _comment(preparation, prepared), spec.query_warehouse)
-        except (SnowflakeLoginRefusedError, UnreachableError) as error:
-            # It may have been launched all the same: the next claim of this attempt finds it by its name.
+            self._submit(name, spec, made)
+        except UnreachableError as error:
+            # It may have been launched all the same: if nobody can say so now, the next claim of this attempt finds it
+            # by its name.
+            if not self._was_launched(name, made.comment):
+                return error.message
+        except SnowflakeLoginRefusedError as error:
             return error.message
         except SnowflakeRefusedError as error:
-            self._end(preparation, prepared, failed(f"Snowflake refused the job: {error.message}"))
+            self._end(preparation, prepared, failed(refusal(error, spec)))
             return None
         fault.reach("job.submitted")
-        self._watch(claimed)
+        try:
+            self._watch(claimed)
+        except ClaimLostError:
+            self._stop_if_nobodys(name, preparation.run_id)
+            raise
+        self._note_pool(spec.compute_pool)
         return None
+
+    def _submit(self, name: str, spec: JobServiceSpec, made: Submission) -> None:
+        """Launch the job, unless it has been."""
+        self._jobs.submit(
+            name,
+            spec.compute_pool,
+            made.specification,
+            made.comment,
+            spec.query_warehouse,
+            replicas=spec.replicas,
+            integrations=spec.external_access_integrations,
+        )
+
+    def _note_pool(self, pool: str) -> None:
+        """Let the estimates of cost know what the pool's nodes are, once in this process's life."""
+        if pool in self._noted:
+            return
+        try:
+            found = self._jobs.pool(pool)
+            if found is not None:
+                self._store.store_pool(pool, found.family)
+        except (UnreachableError, SnowflakeRefusedError) as error:
+            log.logger(pool=pool).debug("pool_not_noted", message=error.message)
+            return
+        self._noted.add(pool)
+
+    def _was_launched(self, name: str, comment: str) -> bool:
+        """Whether a submit without an answer was one: the job is there, or the history knows what became of it."""
+        try:
+            return self._jobs.is_ours(name, comment) or self._jobs.history(name) is not None
+        except (UnreachableError, SnowflakeRefusedError):
+            return False
+
+    def _stop_if_nobodys(self, name: str, run: UUID) -> None:
+        """Stop a job whose claim was cancelled beneath it, unless its attempt is somebody else's now.
+
+        The job was launched before the rows are read, as the reaper has it; what fails here, the reaper does later.
+        """
+        try:
+            owned = {owned_name(self._installation(), row) for row in self._store.job_owners([run])}
+            if name not in owned:
+                self._jobs.cancel(name)
+        except (UnreachableError, SnowflakeRefusedError) as error:
+            log.logger(job=name).warning("job_not_stopped", message=error.message)
 
     def _watch(self, claimed: Claimed) -> None:
         fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
@@ -143,53 +200,6 @@ class JobLauncher:
             say()
         except UnreachableError as error:
             log.logger().debug("wake_lost", message=error.message)  # the rows say the same to whoever looks
-
-
-def specification(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared) -> str:
-    """The job's specification as JSON, which Snowflake takes for YAML. Raises ExpressionError, ValueRefusedError."""
-    if prepared.refused is not None:
-        raise ValueRefusedError(prepared.refused)
-    value = prepared.payload
-
-    def rendered(text: str) -> str:
-        return preparation.rendered(text, value)
-
-    container: dict[str, Any] = {"name": "main", "image": spec.image}
-    if spec.command:
-        container["command"] = [rendered(text) for text in spec.command]
-    if spec.args:
-        container["args"] = [rendered(text) for text in spec.args]
-    container["env"] = {
-        **{name: rendered(text) for name, text in spec.env.items()},
-        "FRESHET_PAYLOAD": _payload(preparation, value),
-        "FRESHET_RUN_ID": str(preparation.run_id),
-        "FRESHET_WORKFLOW": preparation.document["run"]["workflow"],
-        "FRESHET_TASK": preparation.task.path,
-        "FRESHET_ITEM": prepared.index,
-        "FRESHET_ATTEMPT": str(prepared.attempt),
-    }
-    return orjson.dumps({"spec": {"containers": [container]}}).decode()
-
-
-def _payload(preparation: Preparation, payload: Any) -> str:
-    if isinstance(payload, Reference):
-        payload = preparation.values(payload)
-    elif isinstance(payload, dict):
-        payload = {
-            name: preparation.values(each) if isinstance(each, Reference) else each for name, each in payload.items()
-        }
-    try:
-        return encode(payload, limit=PAYLOAD_LIMIT).decode()
-    except ValueRefusedError as error:
-        raise ValueRefusedError(
-            f"The payload of task {preparation.task.path} can't be handed to its container: {error.message}."
-            " Pass a key, and let the container read the rest."
-        ) from error
-
-
-def _comment(preparation: Preparation, prepared: Prepared) -> str:
-    """The attempt's natural key."""
-    return f"{preparation.run_id}/{preparation.task.path}/{prepared.index}/{prepared.attempt}"
 
 
 def _digest(data: bytes, length: int) -> str:

@@ -9,11 +9,9 @@ names its attempt. Never: a drop of what runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Collection, Sequence
 
-from freshet.execution.job_service import index_path, job_name, job_prefix, run_of
+from freshet.execution.job_service import job_prefix, owned_name, run_of
 from freshet.runtime import log
 from freshet.runtime.clock import Clock
 from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeRefusedError
@@ -61,7 +59,7 @@ class Reaper:
         runs = {job.name: run for job in jobs if (run := run_of(job.name, prefix)) is not None}
         if not runs:
             return []
-        owned = {self._name_of(row) for row in self._store.job_owners(sorted(set(runs.values())))}
+        owned = {owned_name(self._installation(), row) for row in self._store.job_owners(sorted(set(runs.values())))}
         return [job for job in jobs if job.name in runs and job.name not in owned]
 
     def _due(self) -> list[str]:
@@ -85,7 +83,3 @@ class Reaper:
             log.logger(job=name).warning("job_not_reaped", message=error.message)
             return False
         return True
-
-    def _name_of(self, row: Mapping[str, Any]) -> str:
-        run: UUID = row["run_id"]
-        return job_name(self._installation(), run, row["task"], index_path(row), row["attempt"])

@@ -17,9 +17,11 @@ from uuid import NAMESPACE_URL, uuid5
 
 from freshet.bus import Bus
 from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.domain.model import JobServiceSpec
 from freshet.execution.attempt_log import AttemptLog
 from freshet.execution.contract import Item, Outcome
-from freshet.execution.job_outcome import not_started, outcome_of, platform_failure, timed_out
+from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
+from freshet.execution.job_result import speaker, speaker_of, with_rows
 from freshet.execution.job_service import index_path, job_prefix
 from freshet.execution.payload import Definitions
 from freshet.execution.reaper import Reaper
@@ -200,27 +202,20 @@ class Watcher:
         name: str = watch["job_name"]
         if job is None:
             # Submitted after the poll, most likely; only what is missing twice is gone.
-            return (self._gone(name), "") if name in self._missing else (None, "")
+            return (gone(self._jobs.history(name), self._spec(watch)), "") if name in self._missing else (None, "")
         if job.status.is_terminal:
-            text = self._log(name)
-            return outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit), text
+            text = self._log(name, self._spec(watch))
+            outcome = outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit)
+            return with_rows(outcome, job, self._jobs, limit=self._result_limit), text
         if job.status is JobStatus.RUNNING:
             return self._running(watch, name)
         return self._waiting(watch, job, name)
-
-    def _gone(self, name: str) -> Outcome:
-        past = self._jobs.history(name)
-        if past is None or not past.status.is_terminal:
-            return platform_failure("The job service is gone, and Snowflake does not know what became of it.")
-        if past.status is JobStatus.DONE:
-            return Outcome(status="succeeded")
-        return platform_failure(f"The job service is gone; it had ended as {past.status}: {past.message}.")
 
     def _running(self, watch: Row, name: str) -> tuple[Outcome | None, str]:
         timeout: float | None = watch["timeout_s"]
         if timeout is None or self._run_time(watch, name) <= timeout:
             return None, ""
-        text = self._log(name)
+        text = self._log(name, self._spec(watch))
         self._jobs.cancel(name)
         return timed_out(timeout), text
 
@@ -237,12 +232,12 @@ class Watcher:
         return self._ran_before[name] + now - self._seen_at[name]
 
     def _waiting(self, watch: Row, job: JobRow, name: str) -> tuple[Outcome | None, str]:
-        spec = self._definitions(watch["workflow"], watch["version"]).task(watch["task"]).job_service
+        spec = self._spec(watch)
         if spec is None or job.status is not JobStatus.PENDING or watch["waiting_s"] <= spec.start_timeout:
             return None, ""
         containers = self._jobs.containers(name)
         self._jobs.cancel(name)
-        return not_started(spec.start_timeout, containers), ""
+        return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool)), ""
 
     def _finish(self, watch: Row, outcome: Outcome, text: str) -> bool:
         item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=index_path(watch), payload=None)
@@ -273,9 +268,12 @@ class Watcher:
         except FreshetError as error:
             log.logger(job=watch["job_name"]).warning("log_lost", message=error.message)
 
-    def _log(self, name: str) -> str:
+    def _spec(self, watch: Row) -> JobServiceSpec | None:
+        return self._definitions(watch["workflow"], watch["version"]).task(watch["task"]).job_service
+
+    def _log(self, name: str, spec: JobServiceSpec | None) -> str:
         try:
-            return self._jobs.logs(name)
+            return self._jobs.logs(name, speaker(spec) or speaker_of(self._jobs.containers(name)))
         except SnowflakeRefusedError as error:
             return f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
 

@@ -8,6 +8,7 @@ code 2 and a sentence that names the variable; the value of a secret is never sh
 from __future__ import annotations
 
 import sys
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -23,7 +24,20 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _split_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if any(not sign for _, sign, _ in pairs):
+        raise ValueError("write NAME=VALUE, separated by commas")
+    return {name.strip(): found.strip() for name, _, found in pairs}
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
+Rates = Annotated[
+    dict[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_split_pairs)
+]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -116,12 +130,16 @@ class SnowflakeSettings(Settings):
     snowflake_port: Port = Field(443, description="Port of the account's endpoint")
     snowflake_protocol: Literal["http", "https"] = Field("https", description="Protocol of the endpoint")
     snowflake_user: str | None = Field(None, description="Snowflake user")
-    snowflake_password: SecretStr | None = Field(None, description="Password or programmatic access token")
+    snowflake_password: SecretStr | None = Field(None, description="Password of the user")
     snowflake_authenticator: str | None = Field(
-        None, description="Authenticator: snowflake, oauth, snowflake_jwt, programmatic_access_token, …"
+        None,
+        description="snowflake (password), snowflake_jwt (key pair), programmatic_access_token or oauth; empty: as the"
+        " one credential that is set says",
     )
+    snowflake_token: SecretStr | None = Field(None, description="Programmatic access token")
     snowflake_token_file_path: str | None = Field(
-        None, description="File with the OAuth token, in SPCS /snowflake/session/token"
+        None,
+        description="File with an OAuth token, in SPCS /snowflake/session/token; it is read anew for every connection",
     )
     snowflake_private_key_file: str | None = Field(None, description="File with the private key for key-pair login")
     snowflake_private_key_file_pwd: SecretStr | None = Field(None, description="Password of the private key's file")
@@ -145,6 +163,14 @@ class ApiSettings(InstallationSettings, DatabaseSettings, RedisSettings, ResultS
         None, description="Bearer token that is always accepted, besides those made by `freshet token create`"
     )
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
+    credits_per_hour: Rates = Field(
+        {},
+        description="Credits that an hour of one node costs, by instance family, besides the built-in table:"
+        " CPU_X64_XS=0.06,GEN_X64_G2_2=0.06",
+    )
+    pool_families: Names = Field(
+        {}, description="Instance families of compute pools, POOL=FAMILY,…; empty: as the workers see them"
+    )
     max_body_bytes: int = Field(
         16_777_216, ge=1024, le=1_073_741_824, description="Largest request body the api accepts, bytes"
     )
@@ -308,7 +334,7 @@ def _section(group: type, seen: set[str]) -> list[str]:
 def _shown(default: object) -> str:
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    if isinstance(default, tuple):
+    if isinstance(default, tuple | dict):
         return ",".join(default)
     if isinstance(default, bool):
         return str(default).lower()

@@ -13,9 +13,10 @@ from freshet.snowflake.errors import (
     SnowflakeUnreachableError,
 )
 from freshet.snowflake.jobs import JobServices
-from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus
+from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus, PoolRow
 from freshet.snowflake.session import SnowflakeSession
 from freshet.snowflake.settings import SnowflakeSettings
+from freshet.snowflake.specification import Specification, json_for_yaml, template_value
 
 __all__ = [
     "ContainerRow",
@@ -23,10 +24,14 @@ __all__ = [
     "JobRow",
     "JobServices",
     "JobStatus",
+    "PoolRow",
     "SnowflakeError",
     "SnowflakeLoginRefusedError",
     "SnowflakeRefusedError",
     "SnowflakeSession",
     "SnowflakeSettings",
     "SnowflakeUnreachableError",
+    "Specification",
+    "json_for_yaml",
+    "template_value",
 ]

@@ -49,6 +49,7 @@ MISSING = 2003
 # 2043 is said of an object that can't be operated on because it is gone.
 GONE = frozenset({MISSING, 2043})
 NO_TABLE_FUNCTION = 2143
+NO_PRIVILEGE = 3001
 # The session or its master token has ended; the statement was not run.
 SESSION_ENDED = frozenset({390111, 390112, 390114, 390115})
 # Internal error, cancelled by the server, lock wait, statement timeout, node trouble: not the statement's fault.

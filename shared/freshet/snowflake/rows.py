@@ -74,6 +74,35 @@ class ContainerRow:
     started_on: dt.datetime | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolRow:
+    """A compute pool. `state`: IDLE, ACTIVE, SUSPENDED, STARTING, STOPPING, RESIZING."""
+
+    name: str
+    state: str
+    family: str
+    max_nodes: int
+    active_nodes: int
+    auto_resume: bool
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether nothing will start in it until somebody resumes it."""
+        return self.state in ("SUSPENDED", "STOPPING") and not self.auto_resume
+
+
+def pool_row(row: Row) -> PoolRow:
+    """A row of SHOW COMPUTE POOLS; connectors tell truth values as text."""
+    return PoolRow(
+        name=row["name"],
+        state=str(row["state"]).upper(),
+        family=str(row["instance_family"]).upper(),
+        max_nodes=int(row["max_nodes"]),
+        active_nodes=int(row["active_nodes"] or 0),
+        auto_resume=str(row["auto_resume"]).lower() == "true",
+    )
+
+
 def job_row(row: Row) -> JobRow:
     """A row of SHOW or DESCRIBE SERVICE."""
     return JobRow(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from freshet.domain.errors import FreshetError
 from freshet.snowflake.errors import SESSION_ENDED, SnowflakeLoginRefusedError, SnowflakeUnreachableError, classify
 from freshet.snowflake.rows import Row
 from freshet.snowflake.settings import SnowflakeSettings
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 Parameters = Sequence[Any] | dict[str, Any] | None
+Answer = TypeVar("Answer")
+
+#: Rows that are fetched at a time.
+ROWS = 1000
 
 log = structlog.get_logger()
 
@@ -40,22 +45,40 @@ class SnowflakeSession:
         `parameters` are bound by the client (`%s` or `%(name)s`); without them a `%` is just a `%`.
         Raises SnowflakeRefusedError and its kind, or SnowflakeUnreachableError.
         """
-        with self._lock:
-            try:
-                return self._run(sql, parameters)
-            except SnowflakeUnreachableError as error:
-                self._drop()
-                if error.errno not in SESSION_ENDED:
-                    raise
-            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
-            return self._run(sql, parameters)
+
+        def run() -> list[Row]:
+            found: list[Row] = []
+            self._run(sql, parameters, found.append)
+            return found
+
+        return self._anew(run)
+
+    def each(self, sql: str, take: Callable[[Row], bool]) -> None:
+        """Hand the rows of one statement to `take`, by lower-case column name, as long as it answers true.
+
+        Not more than a part of them is in memory at a time. Raises what `execute` raises.
+        """
+        self._anew(lambda: self._run(sql, None, lambda row: not take(row)))
 
     def close(self) -> None:
         """Log out, if connected. The session may be used again afterwards."""
         with self._lock:
             self._drop()
 
-    def _run(self, sql: str, parameters: Parameters) -> list[Row]:
+    def _anew(self, run: Callable[[], Answer]) -> Answer:
+        """Run a statement, once more if the session had ended: then it has not been run, and no row was handed out."""
+        with self._lock:
+            try:
+                return run()
+            except SnowflakeUnreachableError as error:
+                self._drop()
+                if error.errno not in SESSION_ENDED:
+                    raise
+            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
+            return run()
+
+    def _run(self, sql: str, parameters: Parameters, take: Callable[[Row], object]) -> None:
+        """`take` ends the reading by answering something true."""
         connection = self._connect()
         from snowflake.connector.errors import Error
 
@@ -63,7 +86,10 @@ class SnowflakeSession:
             with connection.cursor() as cursor:
                 cursor.execute(sql, parameters)
                 names = [str(column[0]).lower() for column in cursor.description or ()]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                while rows := cursor.fetchmany(ROWS):
+                    for row in rows:
+                        if take(dict(zip(names, row, strict=True))):
+                            return
         except Error as error:
             raise classify(error) from error
 
@@ -77,12 +103,21 @@ class SnowflakeSession:
         try:
             arguments = self.settings.connect_arguments(connector.__version__)
         except OSError as error:
-            raise SnowflakeLoginRefusedError(f"The token file can't be read: {error}") from error
+            sentence = f"FRESHET_SNOWFLAKE_TOKEN_FILE_PATH names a file that can't be read: {error}."
+            raise SnowflakeLoginRefusedError(sentence) from error
         try:
             self._connection = connector.connect(**arguments)
         except Error as error:
-            raise classify(error) from error
+            raise self._explained(classify(error)) from error
         return self._connection
+
+    def _explained(self, error: FreshetError) -> FreshetError:
+        """A refused login says who was refused, and which settings say so."""
+        if not isinstance(error, SnowflakeLoginRefusedError):
+            return error
+        who, reason = self.settings.user or "the token's user", " ".join(error.message.split())
+        sentence = f"Snowflake refuses the login of {who}: check FRESHET_SNOWFLAKE_USER and its credentials ({reason})."
+        return SnowflakeLoginRefusedError(sentence, errno=error.errno, sqlstate=error.sqlstate)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from freshet.domain.errors import DefinitionError
+
+PREFIX = "FRESHET_SNOWFLAKE_"
+#: What each authenticator takes, one of them.
+CREDENTIALS = {
+    "snowflake": ("password",),
+    "snowflake_jwt": ("private_key_file", "private_key"),
+    "programmatic_access_token": ("token", "token_file_path"),
+    "oauth": ("token_file_path", "token"),
+}
+#: Which of them is meant if none is named.
+MEANT = {
+    "password": "snowflake",
+    "private_key_file": "snowflake_jwt",
+    "token": "programmatic_access_token",
+    "token_file_path": "oauth",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnowflakeSettings:
     """Where and as whom. `database` and `schema` are where jobs live.
 
-    `host`, `port` and `protocol` are only needed for an emulator, or inside SPCS (host). Credentials: a password; or
-    `authenticator` with what it needs (`token`, `token_file_path`, `private_key_file`). A token file is read anew at
-    every connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`.
+    `host`, `port` and `protocol` are only needed for an emulator, or inside SPCS (host). Credentials: a password, a key
+    pair, a programmatic access token, or an OAuth token (see `checked`). A token file is read anew at every
+    connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`.
 
     `login_timeout` and `network_timeout` are seconds; the latter bounds one request, and with connector 4 a whole
     statement: give None for long SQL, and keep it above 45, which is how long Snowflake holds an answer back.
@@ -38,11 +56,41 @@ class SnowflakeSettings:
     login_timeout: int = 20
     network_timeout: int | None = 60
 
+    def checked(self) -> SnowflakeSettings:
+        """The same with its authenticator named. Raises DefinitionError with a sentence that names what is missing."""
+        given = [name for name in MEANT if getattr(self, name) is not None]
+        if self.authenticator is None and len(given) != 1:
+            names = " and ".join(map(_variable, given))
+            raise _refused(
+                f"{names} are set: say by {_variable('authenticator')} which of them is meant"
+                if given
+                else f"{_variable('account')} is set without credentials: set {' or '.join(map(_variable, MEANT))}"
+            )
+        authenticator = (self.authenticator or MEANT[given[0]]).lower()
+        if authenticator not in CREDENTIALS:
+            known = ", ".join(CREDENTIALS)
+            raise _refused(f"{_variable('authenticator')} must be one of {known}, not {self.authenticator!r}")
+        kept = self._credential(authenticator, CREDENTIALS[authenticator])
+        # The connectors take what is given for what is meant: one credential is all they get.
+        others: dict[str, Any] = {name: None for name in (*MEANT, "private_key") if name != kept}
+        return replace(self, authenticator=authenticator, **others)
+
+    def _credential(self, authenticator: str, credentials: tuple[str, ...]) -> str:
+        found = next((name for name in credentials if getattr(self, name) is not None), None)
+        if found is None:
+            wanted = " or ".join(_variable(name) for name in credentials if name in MEANT)
+            raise _refused(f"{_variable('authenticator')} {authenticator} needs {wanted}")
+        if self.user is None and authenticator != "oauth":
+            raise _refused(f"{_variable('user')} is not set, and {authenticator} needs it")
+        if found == "private_key_file" and not Path(self.private_key_file or "").is_file():
+            raise _refused(f"{_variable(found)} names {self.private_key_file}, which is not a file")
+        return found
+
     def connect_arguments(self, connector_version: str) -> dict[str, Any]:
         """The keyword arguments of `snowflake.connector.connect` for this version of the connector.
 
         Connector 5 warns unless it is told about keep-alive detection, which 4.8 does not know, and calls
-        `network_timeout` deprecated (both seen with 5.2.0).
+        `network_timeout` and `private_key_file_pwd` deprecated (all seen with 5.2.0).
         """
         names = [name for name in self.__slots__ if name not in ("token_file_path", "network_timeout")]
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -53,11 +101,21 @@ class SnowflakeSettings:
         if int(connector_version.split(".", maxsplit=1)[0]) >= 5:
             given["enable_server_session_keep_alive_auto_detection"] = False
             timeout = "request_timeout"
+            if "private_key_file_pwd" in given:
+                given["private_key_password"] = given.pop("private_key_file_pwd")
         else:
             timeout = "network_timeout"
         if self.network_timeout is not None:
             given[timeout] = self.network_timeout
         return given
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _refused(sentence: str) -> DefinitionError:
+    return DefinitionError(f"{sentence}.", code="setting_refused")
 
 
 def read_token(path: str) -> str:

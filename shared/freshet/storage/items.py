@@ -17,7 +17,7 @@ import orjson
 from freshet.domain.errors import NotFoundError
 from freshet.domain.states import ItemState, is_final
 from freshet.storage.database import Database, Row
-from freshet.storage.reads import RESULT_LIMIT, sentence
+from freshet.storage.reads import RESULT_LIMIT, error_class, sentence
 
 #: Bytes of results that one page holds at most, besides its first one.
 PAGE_BYTES = 8 * 1024 * 1024
@@ -224,6 +224,7 @@ def _item(run_id: uuid.UUID, task: str, row: Row, served: frozenset[str]) -> dic
         "losses": row["losses"] or 0,
         "result": None if row["elsewhere"] else row["result"],
         "error": sentence(row["error"]),
+        "error_class": error_class(row["error"]),
         "queue": row["queue"],
         "worker": row["worker"],
         "claimed_at": _iso(row["claimed_at"] or row["submitted_at"]),

@@ -163,6 +163,7 @@ def _unstarted(kind: str, parents: list[str], *, over: bool) -> dict[str, Any]:
         "finished_at": None,
         "result": None,
         "error": None,
+        "error_class": None,
     }
 
 
@@ -178,6 +179,7 @@ def _task(row: Row, *, scopes_over: bool) -> dict[str, Any]:
         "finished_at": row["finished_at"] if scopes_over else None,
         "result": _ELSEWHERE if inner and row["succeeded"] else None,
         "error": sentence(row["error"]),
+        "error_class": error_class(row["error"]),
     }
 
 
@@ -214,6 +216,11 @@ def sentence(error: Any) -> str | None:
     if isinstance(error, Mapping):
         return str(error.get("message") or error.get("class") or "failed")
     return None if error is None else str(error)
+
+
+def error_class(error: Any) -> str | None:
+    """The class of a stored error."""
+    return error.get("class") if isinstance(error, Mapping) else None
 
 
 def _json(row: Row) -> dict[str, Any]:

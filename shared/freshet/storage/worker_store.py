@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 from psycopg.types.json import Jsonb
 
+from freshet.domain.cost import pool_key
 from freshet.domain.errors import ClaimLostError, NotFoundError
 from freshet.storage.database import Database, Row, Session, translated
 from freshet.storage.statements import statement
@@ -130,6 +131,10 @@ class WorkerStore:
             "JobFinish", {"bundle": bundle, "job": job, "outcomes": Jsonb(list(outcomes), orjson.dumps)}
         )
         return bool(row and row["ended"])
+
+    def store_pool(self, pool: str, family: str) -> None:
+        """Write down which instance family the nodes of a compute pool are of."""
+        self._database.run("PoolStore", {"pool": pool_key(pool), "family": family})
 
     def installation(self) -> str:
         """The installation's short name, part of every job's name."""

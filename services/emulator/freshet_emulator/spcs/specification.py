@@ -95,8 +95,22 @@ class Specification(BaseModel):
     capabilities: Any = None
 
 
+def is_template_value(text: str) -> bool:
+    """Whether a variable may have this value: letters and digits, or JSON."""
+    if text.isalnum():
+        return True
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 def fill(template: str, values: dict[str, str]) -> str:
     """A specification template with its variables put in. Raises 395018 for one with neither value nor default."""
+    for name, value in values.items():
+        if not is_template_value(value):
+            raise invalid_specification(f"the value of template variable '{name}' is neither alphanumeric nor JSON")
 
     def replace(match: re.Match[str]) -> str:
         if match[1] in values:

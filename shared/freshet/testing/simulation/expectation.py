@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from freshet.domain.job_failure import JobFailure
 from freshet.domain.model import INDEX_BITS, Kind, OnFailure, RunIf, Task, Workflow
 from freshet.testing.simulation.behaviour import CRASH, END, FAIL, HANG, Behaviour, Plan, Try
 from freshet.testing.twins.log_rows import LogAttempt
@@ -17,6 +18,8 @@ from freshet.testing.twins.tables import Tables
 
 #: So many lost tries in a row end an item.
 LOSSES = 5
+#: Classes of errors that are nobody's failure; a lost worker's is the same word.
+LOSSES_OF_JOBS = frozenset(kind.value for kind in JobFailure if not kind.is_users)
 BAD = frozenset({"failed", "expired"})
 
 
@@ -185,7 +188,7 @@ class Tries:
             excused = rough and _excused(attempt, task)
             if not excused and not _as_planned(attempt, plan):
                 yield f"attempt {number} of {place} was to {plan.end}, but {_told(attempt)}"
-            failures += attempt.error_class not in {None, "platform", "lost", "cancelled"}
+            failures += attempt.error_class not in {None, *LOSSES_OF_JOBS}
             if attempt.state == "retrying" and failures > task.retries.limit:
                 yield f"{place} was tried again after {failures} failures, with a limit of {task.retries.limit}"
         yield from self._end(item, place, task, logged, failures)
@@ -201,7 +204,7 @@ class Tries:
         if last is None or last.state != item.state or last.attempt != item.attempt:
             yield f"{place} ended {item.state} in attempt {item.attempt}, recorded is {last and _told(last)}"
             return
-        lost = last.error_class in {"lost", "platform"}
+        lost = last.error_class in LOSSES_OF_JOBS
         if lost and item.losses < LOSSES - 1:
             yield f"{place} failed as lost after {item.losses} losses"
         fatal = last.error_class == "transaction_ended"
@@ -224,7 +227,7 @@ class Tries:
 
 
 def _as_planned(attempt: LogAttempt, plan: Plan) -> bool:
-    if plan.vanishes and attempt.error_class == "platform":
+    if plan.vanishes and attempt.error_class in LOSSES_OF_JOBS:
         return True
     wanted = {FAIL: "user", CRASH: "user", HANG: "timeout", END: "transaction_ended"}.get(plan.end)
     if attempt.state == "cancelled":
@@ -235,7 +238,7 @@ def _as_planned(attempt: LogAttempt, plan: Plan) -> bool:
 def _excused(attempt: LogAttempt, task: Task) -> bool:
     if attempt.error_class == "timeout":
         return task.timeout is not None
-    return attempt.error_class in {"lost", "platform"}
+    return attempt.error_class in LOSSES_OF_JOBS
 
 
 def _told(attempt: LogAttempt) -> str:

@@ -6,13 +6,13 @@ dropped; a job ends by the clock as its try's plan says, may fail, and may vanis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from freshet.snowflake import ContainerRow, JobRow, JobServices, JobStatus
+from freshet.snowflake import ContainerRow, JobRow, JobServices, JobStatus, PoolRow, Specification
 from freshet.snowflake.errors import TAKEN, JobNameTakenError
 from freshet.testing.simulation.behaviour import FAIL, FOR_EVER, HANG, Behaviour, Plan, Try
 from freshet.testing.twins.passage import Passage, verb
@@ -77,6 +77,12 @@ class Account:
         return [name for name, job in self.present().items() if not job.status(self.clock()).is_terminal]
 
 
+def _text(spec: str | Specification) -> str:
+    text = spec if isinstance(spec, str) else spec.text
+    assert text is not None  # the workload's jobs are given inline
+    return text
+
+
 class JobServicesTwin(JobServices):
     """One session."""
 
@@ -85,12 +91,22 @@ class JobServicesTwin(JobServices):
         self._passage = passage
 
     @verb
-    def submit(self, name: str, compute_pool: str, spec: str, comment: str, query_warehouse: str | None = None) -> None:
+    def submit(
+        self,
+        name: str,
+        compute_pool: str,
+        spec: str | Specification,
+        comment: str,
+        query_warehouse: str | None = None,
+        *,
+        replicas: int | None = None,
+        integrations: Sequence[str] = (),
+    ) -> None:
         """Start a job, or adopt the one of this name if its comment is the same."""
-        del compute_pool, query_warehouse
+        del compute_pool, query_warehouse, replicas, integrations
         known = self._account.present().get(name)
         if known is None:
-            env = orjson.loads(spec)["spec"]["containers"][0]["env"]
+            env = orjson.loads(_text(spec))["spec"]["containers"][0]["env"]
             the_try = Try(env["FRESHET_RUN_ID"], env["FRESHET_TASK"], env["FRESHET_ITEM"], int(env["FRESHET_ATTEMPT"]))
             self._account.launch(name, the_try, orjson.loads(env["FRESHET_PAYLOAD"]), comment)
         elif known.comment != comment:
@@ -106,6 +122,16 @@ class JobServicesTwin(JobServices):
         """One job."""
         job = self._account.present().get(name)
         return None if job is None else self._row(name, job)
+
+    def is_ours(self, name: str, comment: str) -> bool:
+        """Whether there is a job of this name that was submitted with this comment."""
+        found = self.describe(name)
+        return found is not None and found.comment == comment
+
+    @verb
+    def pool(self, name: str) -> PoolRow | None:
+        """A pool that is always up."""
+        return PoolRow(name=name, state="ACTIVE", family="CPU_X64_XS", max_nodes=1, active_nodes=1, auto_resume=True)
 
     @verb
     def history(self, name: str) -> JobRow | None:

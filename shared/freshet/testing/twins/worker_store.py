@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from freshet.domain.cost import pool_key
 from freshet.domain.errors import ClaimLostError, NotFoundError, UnreachableError
 from freshet.storage.database import Row
 from freshet.storage.worker_store import Claimed, Fact, LogPart, Outcome, Times, Witness, WorkerRow, WorkerStore
@@ -85,6 +86,11 @@ class WorkerStoreTwin(WorkerStore):
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
         """End a watch; False when somebody else has."""
         return fence.finish_job(self._tables, bundle, job, outcomes)
+
+    @verb
+    def store_pool(self, pool: str, family: str) -> None:
+        """Write down a pool's family; only the api's estimates read it."""
+        self._tables.table("compute_pool")[pool_key(pool)] = family
 
     @verb
     def installation(self) -> str:

@@ -1,0 +1,143 @@
+"""What is submitted for one try of a job service.
+
+Purpose: the task's image, specification or template, its expressions rendered, and the try's context within.
+Guarantees: every container of an inline specification gets the context as variables; a template gets it as values of
+USING; a value that no container could be given fails the item with a sentence. Never: a secret's value, which SPCS
+takes by the name of a secret object; a plain file of a stage is not read, so nothing of the context can reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from freshet.domain.model import JobServiceSpec
+from freshet.execution.payload import Preparation, Prepared, Reference
+from freshet.execution.values import ValueRefusedError, encode
+from freshet.snowflake import Specification, json_for_yaml, template_value
+from freshet.snowflake.text import object_name
+
+#: Bytes of a payload that fit into the environment of a container.
+PAYLOAD_LIMIT = 32 * 1024
+#: The line of a job's comment that names the table of its result.
+RESULT_MARK = "result: "
+
+Render = Callable[[str], str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What a submit says of one try."""
+
+    specification: Specification
+    comment: str
+
+
+def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared) -> Submission:
+    """Raises ExpressionError and ValueRefusedError."""
+    if prepared.refused is not None:
+        raise ValueRefusedError(prepared.refused)
+    task = preparation.task.path
+
+    def render(text: str) -> str:
+        return passable(preparation.rendered(text, prepared.payload), task)
+
+    context = _context(preparation, prepared)
+    return Submission(
+        specification=_specification(spec, render, context), comment=_comment(preparation, spec, prepared, render)
+    )
+
+
+def attempt_key(preparation: Preparation, prepared: Prepared) -> str:
+    """The attempt's natural key, the first line of its job's comment."""
+    return f"{preparation.run_id}/{preparation.task.path}/{prepared.index}/{prepared.attempt}"
+
+
+def result_table(comment: str | None) -> str | None:
+    """The table that a job's comment names for its result."""
+    lines = (comment or "").splitlines()[1:2]
+    return lines[0].removeprefix(RESULT_MARK) if lines and lines[0].startswith(RESULT_MARK) else None
+
+
+def passable(text: str, task: str) -> str:
+    """The text itself, if a container can be given it. Raises ValueRefusedError."""
+    if "\0" in text:
+        raise ValueRefusedError(f"A text of task {task} holds a NUL character, which no container can be given.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueRefusedError(f"A text of task {task} holds half a surrogate pair, which is no Unicode.")
+    return text
+
+
+def _specification(spec: JobServiceSpec, render: Render, context: Mapping[str, str]) -> Specification:
+    if spec.spec_file is not None:
+        return Specification(file=spec.spec_file)
+    if spec.spec_template is not None or spec.spec_template_file is not None:
+        using = {name: template_value(render(text)) for name, text in spec.using.items()}
+        # As JSON strings, so that they are text in the filled template, and never numbers or objects.
+        using |= {name: json_for_yaml(text) for name, text in context.items()}
+        return Specification(text=spec.spec_template, file=spec.spec_template_file, using=using)
+    given = dict(spec.spec) if spec.spec is not None else _of_image(spec)
+    document = given if "spec" in given else {"spec": given}
+    containers = [_container(container, render, context) for container in document["spec"]["containers"]]
+    return Specification(text=json_for_yaml({**document, "spec": {**document["spec"], "containers": containers}}))
+
+
+def _of_image(spec: JobServiceSpec) -> dict[str, Any]:
+    container: dict[str, Any] = {"name": "main", "image": spec.image}
+    parts: dict[str, Mapping[str, Any] | Sequence[Any]] = {
+        "command": spec.command,
+        "args": spec.args,
+        "env": spec.env,
+        "secrets": spec.secrets,
+        "resources": spec.resources,
+        "volumeMounts": spec.volume_mounts,
+    }
+    container |= {name: part for name, part in parts.items() if part}
+    return {"containers": [container], **({"volumes": spec.volumes} if spec.volumes else {})}
+
+
+def _container(container: Mapping[str, Any], render: Render, context: Mapping[str, str]) -> dict[str, Any]:
+    env = {name: render(text) for name, text in container.get("env", {}).items()}
+    lists = {name: [render(text) for text in container[name]] for name in ("command", "args") if container.get(name)}
+    return {**container, **lists, "env": {**env, **context}}
+
+
+def _context(preparation: Preparation, prepared: Prepared) -> dict[str, str]:
+    return {
+        "FRESHET_PAYLOAD": _payload(preparation, prepared.payload),
+        "FRESHET_RUN_ID": str(preparation.run_id),
+        "FRESHET_WORKFLOW": preparation.document["run"]["workflow"],
+        "FRESHET_TASK": preparation.task.path,
+        "FRESHET_ITEM": prepared.index,
+        "FRESHET_ATTEMPT": str(prepared.attempt),
+    }
+
+
+def _payload(preparation: Preparation, payload: Any) -> str:
+    if isinstance(payload, Reference):
+        payload = preparation.values(payload)
+    elif isinstance(payload, dict):
+        payload = {
+            name: preparation.values(each) if isinstance(each, Reference) else each for name, each in payload.items()
+        }
+    try:
+        return encode(payload, limit=PAYLOAD_LIMIT).decode()
+    except ValueRefusedError as error:
+        raise ValueRefusedError(
+            f"The payload of task {preparation.task.path} can't be handed to its container: {error.message}."
+            " Pass a key, and let the container read the rest."
+        ) from error
+
+
+def _comment(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared, render: Render) -> str:
+    lines = [attempt_key(preparation, prepared)]
+    if spec.result_table is not None:
+        table = render(spec.result_table).strip()
+        try:
+            lines.append(RESULT_MARK + object_name(table))
+        except ValueError as error:
+            raise ValueRefusedError(f"`result_table` of task {preparation.task.path} is refused: {error}.") from error
+    if spec.comment is not None:
+        lines.append(render(spec.comment))
+    return "\n".join(lines)
