@@ -182,6 +182,9 @@ class WorkerSettings(
     )
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
     queues: Words = Field((), description="Queues to serve besides those of the processes, comma-separated")
+    connections: str | None = Field(
+        None, description="TOML file of the named connections of sql tasks: Snowflake accounts and Postgres servers"
+    )
     drain_grace: Seconds = Field(30.0, description="Seconds that a draining worker gives its running bundle")
     items_per_child: int = Field(10_000, ge=1, description="Items after which the warm child is made again")
     max_log_bytes: int = Field(1_048_576, ge=1024, description="Log kept of one attempt, bytes")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 Parameters = Sequence[Any] | dict[str, Any] | None
+Found = TypeVar("Found")
+#: The connector's codes of VARIANT, OBJECT and ARRAY, which arrive as JSON text.
+SEMI_STRUCTURED = frozenset({5, 9, 10})
+#: Rows that are fetched at a time while their size counts.
+PORTION = 500
 
 log = structlog.get_logger()
 
@@ -40,30 +46,45 @@ class SnowflakeSession:
         `parameters` are bound by the client (`%s` or `%(name)s`); without them a `%` is just a `%`.
         Raises SnowflakeRefusedError and its kind, or SnowflakeUnreachableError.
         """
-        with self._lock:
-            try:
-                return self._run(sql, parameters)
-            except SnowflakeUnreachableError as error:
-                self._drop()
-                if error.errno not in SESSION_ENDED:
-                    raise
-            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
-            return self._run(sql, parameters)
+        return self._attempt(lambda connection: _all_rows(connection, sql, parameters))
+
+    def start(self, sql: str, *, several: bool = False) -> str:
+        """Start a query in the background; its id. `several` statements are queries of their own, and children of it.
+
+        Raises as `execute` does; what is wrong with the statement shows when the query is asked for.
+        """
+        return self._attempt(lambda connection: _started(connection, sql, several=several))
+
+    def rows(self, query_id: str, *, limit: int) -> tuple[list[Row], bool]:
+        """The rows of a query that succeeded, by column name (small letters unless quoted), and whether these are all.
+
+        Rows are read until they have about `limit` bytes. Semi-structured values are read, binary ones are
+        hexadecimal text. Raises as `execute` does.
+        """
+        return self._attempt(lambda connection: _rows_of(connection, query_id, limit))
 
     def close(self) -> None:
         """Log out, if connected. The session may be used again afterwards."""
         with self._lock:
             self._drop()
 
-    def _run(self, sql: str, parameters: Parameters) -> list[Row]:
+    def _attempt(self, work: Callable[[SnowflakeConnection], Found]) -> Found:
+        with self._lock:
+            try:
+                return self._run(work)
+            except SnowflakeUnreachableError as error:
+                self._drop()
+                if error.errno not in SESSION_ENDED:
+                    raise
+            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
+            return self._run(work)
+
+    def _run(self, work: Callable[[SnowflakeConnection], Found]) -> Found:
         connection = self._connect()
         from snowflake.connector.errors import Error
 
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                names = [str(column[0]).lower() for column in cursor.description or ()]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return work(connection)
         except Error as error:
             raise classify(error) from error
 
@@ -91,3 +112,47 @@ class SnowflakeSession:
         # The logout is a courtesy: on a dead network or in an ended session it fails, and nothing is lost by that.
         with contextlib.suppress(Exception):
             connection.close(retry=False)
+
+
+def _all_rows(connection: SnowflakeConnection, sql: str, parameters: Parameters) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        names = [str(column[0]).lower() for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _started(connection: SnowflakeConnection, sql: str, *, several: bool) -> str:
+    with connection.cursor() as cursor:
+        # 0: as many as Snowflake finds, which parts the text better than any client does.
+        options: dict[str, Any] = {"num_statements": 0} if several else {}
+        cursor.execute_async(sql, **options)
+        return str(cursor.sfqid)
+
+
+def _rows_of(connection: SnowflakeConnection, query_id: str, limit: int) -> tuple[list[Row], bool]:
+    with connection.cursor() as cursor:
+        cursor.get_results_from_sfqid(query_id)
+        portion: list[Any] = list(cursor.fetchmany(PORTION))
+        columns = [(_name(str(column[0])), column[1]) for column in cursor.description or ()]
+        found: list[Row] = []
+        while portion and limit >= 0:
+            rows = [_row(columns, row) for row in portion]
+            found += rows
+            limit -= len(json.dumps(rows, default=str))
+            portion = list(cursor.fetchmany(PORTION))
+        return found, not portion
+
+
+def _row(columns: Sequence[tuple[str, int]], row: Sequence[Any]) -> Row:
+    return {name: _plain(value, code) for (name, code), value in zip(columns, row, strict=True)}
+
+
+def _name(name: str) -> str:
+    """A name that was not quoted is in capitals; in small letters it reads as it was written, most likely."""
+    return name.lower() if name == name.upper() else name
+
+
+def _plain(value: Any, code: int) -> Any:
+    if code in SEMI_STRUCTURED and isinstance(value, str):
+        return None if value == "undefined" else json.loads(value)
+    return bytes(value).hex().upper() if isinstance(value, bytes | bytearray) else value
