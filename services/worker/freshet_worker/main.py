@@ -14,7 +14,7 @@ from freshet.bus import Bus, QueueWorker
 from freshet.definition import compile_workflow
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import SNOWFLAKE, Kind, Workflow
-from freshet.execution.connections import Connections, read_connections
+from freshet.execution.connections import Connections, configured_account, read_connections
 from freshet.execution.job_service import JobLauncher
 from freshet.execution.nursery import Nursery
 from freshet.execution.pulse import Pulse, Rhythm, new_lock_key
@@ -113,7 +113,7 @@ def _serve_snowflake(
 
     accounts = dict(connections.snowflake)
     if settings.snowflake_account:
-        accounts[SNOWFLAKE] = snowflake_settings(settings)
+        accounts[SNOWFLAKE] = configured_account(settings)
         _serve_jobs(supervisor, settings, database, installation)
     for name, account in accounts.items():
         candidate = Leadership(database, query_watcher(name))
@@ -161,7 +161,7 @@ def _serve_jobs(
 ) -> None:
     """Launch and watch job services."""
     store, bus = supervisor.store, supervisor.bus
-    account = snowflake_settings(settings)
+    account = configured_account(settings)
     supervisor.launcher = JobLauncher(
         JobServices(account), store=store, bus=bus, installation=installation, insist=supervisor.insist
     )
@@ -178,33 +178,6 @@ def _serve_jobs(
         keep=settings.job_keep,
         result_limit=settings.max_result_bytes,
         log_limit=settings.max_log_bytes,
-    )
-
-
-def snowflake_settings(settings: WorkerSettings) -> SnowflakeSettings:
-    """The account of the settings. Raises DefinitionError when database or schema is not named."""
-    for name in ("snowflake_database", "snowflake_schema"):
-        if getattr(settings, name) is None:
-            raise DefinitionError(
-                f"FRESHET_{name.upper()} is not set: job services are made in a database and schema.",
-                code="setting_refused",
-            )
-    password, key_password = settings.snowflake_password, settings.snowflake_private_key_file_pwd
-    return SnowflakeSettings(
-        account=settings.snowflake_account or "",
-        database=settings.snowflake_database or "",
-        schema=settings.snowflake_schema or "",
-        user=settings.snowflake_user,
-        password=password.get_secret_value() if password else None,
-        role=settings.snowflake_role,
-        warehouse=settings.snowflake_warehouse,
-        host=settings.snowflake_host,
-        port=settings.snowflake_port if settings.snowflake_host else None,
-        protocol=settings.snowflake_protocol if settings.snowflake_host else None,
-        authenticator=settings.snowflake_authenticator,
-        token_file_path=settings.snowflake_token_file_path,
-        private_key_file=settings.snowflake_private_key_file,
-        private_key_file_pwd=key_password.get_secret_value() if key_password else None,
     )
 
 

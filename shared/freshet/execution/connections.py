@@ -1,9 +1,9 @@
-"""Named connections of `sql` tasks: the file that FRESHET_CONNECTIONS names.
+"""The Snowflake account of the settings, and the named connections of `sql` tasks: the file of FRESHET_CONNECTIONS.
 
-Purpose: each table of a TOML file is a connection that a task may name (`sql: {on: reporting}`). With a `url` it is a
-Postgres server, else a Snowflake account, with the names that Snowflake's own connections.toml has. Guarantees: a wrong
-file is refused at the worker's start, in a sentence that names file and connection; no secret is shown. Never: a
-connection that is opened here.
+Purpose: `FRESHET_SNOWFLAKE_*` become what the connector is given; each table of a TOML file is a connection that a task
+may name (`sql: {on: reporting}`). With a `url` it is a Postgres server, else a Snowflake account, with the names that
+Snowflake's own connections.toml has. Guarantees: a wrong file is refused at the worker's start, in a sentence that
+names file and connection; no secret is shown. Never: a connection that is opened here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import ENGINE, SNOWFLAKE
+from freshet.runtime.settings import SnowflakeSettings as ServiceSettings
 from freshet.snowflake import SnowflakeSettings
 
 
@@ -71,6 +72,32 @@ class SnowflakeTable(BaseModel):
         given = {name.rstrip("_"): value for name, value in self}
         shown = {name: _revealed(value) for name, value in given.items() if value is not None}
         return SnowflakeSettings(**shown)
+
+
+def configured_account(settings: ServiceSettings) -> SnowflakeSettings:
+    """The account of a service's settings. Raises DefinitionError when it, its database or its schema is not named."""
+    for name in ("snowflake_account", "snowflake_database", "snowflake_schema"):
+        if getattr(settings, name) is None:
+            raise _refused(
+                f"FRESHET_{name.upper()} is not set: what Freshet makes in Snowflake needs an account, a database and"
+                " a schema."
+            )
+    return SnowflakeSettings(
+        account=settings.snowflake_account or "",
+        database=settings.snowflake_database or "",
+        schema=settings.snowflake_schema or "",
+        user=settings.snowflake_user,
+        password=_revealed(settings.snowflake_password),
+        role=settings.snowflake_role,
+        warehouse=settings.snowflake_warehouse,
+        host=settings.snowflake_host,
+        port=settings.snowflake_port if settings.snowflake_host else None,
+        protocol=settings.snowflake_protocol if settings.snowflake_host else None,
+        authenticator=settings.snowflake_authenticator,
+        token_file_path=settings.snowflake_token_file_path,
+        private_key_file=settings.snowflake_private_key_file,
+        private_key_file_pwd=_revealed(settings.snowflake_private_key_file_pwd),
+    )
 
 
 def read_connections(path: str | None) -> Connections:

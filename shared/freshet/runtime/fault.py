@@ -40,6 +40,9 @@ POINTS: Final = {
     "query.ended": "a script's watch was ended and reported, nobody was woken",
     "record.read": "facts were read from the stream, nothing is recorded",
     "record.committed": "facts are recorded, their entries are not acknowledged",
+    "mirror.read": "rows of finished runs were read, none of them is in Snowflake",
+    "mirror.written": "rows are committed in Snowflake, their runs are not marked as mirrored",
+    "mirror.marked": "runs are marked as mirrored, the mark of those that need not be looked at is not moved",
 }
 
 Hook = Callable[[str], None]

@@ -199,8 +199,9 @@ class RecorderSettings(InstallationSettings, DatabaseSettings, RedisSettings, He
     """Facts into logging tables and metrics."""
 
     retention: int = Field(90, ge=1, description="Days for which the logging tables are kept")
-    mirror: bool = Field(
-        default=False, description="Whether the two logging tables are mirrored into Snowflake: true or false"
+    snowflake_mirror: bool = Field(
+        default=False,
+        description="Whether jobs_run_stats and task_logging_stats are copied into Snowflake: true or false",
     )
 
 

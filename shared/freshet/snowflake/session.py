@@ -48,6 +48,14 @@ class SnowflakeSession:
         """
         return self._attempt(lambda connection: _all_rows(connection, sql, parameters))
 
+    def execute_all(self, statements: Sequence[str], values: Sequence[str]) -> None:
+        """Several statements in one request; `values` are bound by the server, one for each `?`. Raises as `execute`.
+
+        A transaction in there is whole or not at all, unless one of its statements fails: then it is open until the
+        session ends.
+        """
+        self._attempt(lambda connection: _run_all(connection, statements, values))
+
     def start(self, sql: str, *, several: bool = False) -> str:
         """Start a query in the background; its id. `several` statements are queries of their own, and children of it.
 
@@ -119,6 +127,11 @@ def _all_rows(connection: SnowflakeConnection, sql: str, parameters: Parameters)
         cursor.execute(sql, parameters)
         names = [str(column[0]).lower() for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _run_all(connection: SnowflakeConnection, statements: Sequence[str], values: Sequence[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(";\n".join(statements), values, num_statements=len(statements))
 
 
 def _started(connection: SnowflakeConnection, sql: str, *, several: bool) -> str:

@@ -20,6 +20,7 @@ class SnowflakeSettings:
 
     `query_tag` marks each statement in the query history. With `keeps_session` a session that is closed lives on at
     the server, for queries that run in the background. `statement_timeout` (whole seconds) is kept by the server.
+    `paramstyle` is `qmark` where values are bound by the server; the client binds `%s` else.
 
     `login_timeout` and `network_timeout` are seconds; the latter bounds one request, and with connector 4 a whole
     statement: give None for long SQL, and keep it above 45, which is how long Snowflake holds an answer back.
@@ -46,6 +47,7 @@ class SnowflakeSettings:
     query_tag: str = "freshet"
     keeps_session: bool = False
     statement_timeout: int | None = None
+    paramstyle: str | None = None
 
     def connect_arguments(self, connector_version: str) -> dict[str, Any]:
         """The keyword arguments of `snowflake.connector.connect` for this version of the connector.

@@ -16,6 +16,7 @@ from freshet.storage.statements import statement
 #: The lock of each service that has one leader. Any constants will do, as long as they differ.
 SCHEDULER = 7_235_421_907_011
 WATCHER = 7_235_421_907_012
+MIRROR = 7_235_421_907_013
 #: The first of the locks of those who watch the queries of a connection, 2^32 of them.
 QUERY_WATCHERS = 7_300_000_000_000
 
