@@ -116,6 +116,7 @@ class Preparation:
             "run": {
                 "id": str(self.run_id),
                 **{name: run[name] for name in ("workflow", "version", "trigger", "scheduled_for", "group_id")},
+                "created_at": run.get("created_at"),  # a database that is not migrated yet does not say it
             },
             "item": item if self.task.mapped else self.document.get("element"),
             "tasks": {name: {"result": self._result(name)} for name in names},
