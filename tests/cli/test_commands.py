@@ -297,6 +297,14 @@ def test_changing_commands_ask_the_server(call: Call, server: Server, arguments:
     assert server.requests[0][0] == request_line
 
 
+def test_delete_is_done_also_when_there_is_nothing_left_to_delete(call: Call, server: Server) -> None:
+    server.on("DELETE /api/v1/workflows/hello", (204, None))
+    assert call("delete", "hello").out == "Done\n"
+    server.on("DELETE /api/v1/workflows/hello", (404, {"code": "not_found", "detail": "There is no workflow hello."}))
+    done = call("delete", "hello")
+    assert (done.code, done.out) == (0, "There is no workflow hello: nothing to delete.\nDone\n")
+
+
 def test_a_worker_table_shows_busy_and_idle(call: Call, server: Server) -> None:
     worker = {"id": "w1", "state": "available", "busy_s": 1.5, "idle_s": 2.25, "wall_s": 3.75}
     server.on("GET /api/v1/workers", (200, {"items": [worker], "next": None}))

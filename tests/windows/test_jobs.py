@@ -1,4 +1,4 @@
-"""A worker that is killed around a job service's submit, or a watcher around its end: the container ran once."""
+"""A worker that is killed around a submit to Snowflake, or a watcher around the end: container or script ran once."""
 
 from __future__ import annotations
 
@@ -78,4 +78,25 @@ def test_a_job_service_is_launched_once_whoever_dies_around_it(
     workers.until(lambda: services.list_jobs(prefix) == [])  # dropped, or reaped by the next watcher
     assert site.sql("select id from engine.bundle union all select id from engine.report") == []
     assert site.one("select count(*) from log.jobs_run_stats") == 1
+    site.assert_recorded_once(run)
+
+
+@window("query.named", "query.submitted", "query.judged", "query.ended")
+@pytest.mark.parametrize("point", ["query.named", "query.submitted", "query.judged", "query.ended"])
+def test_a_script_on_snowflake_is_begun_once_whoever_dies_around_it(
+    workers: Workers, services: JobServices, point: str
+) -> None:
+    site, table = workers.site, fresh()
+    services.execute(f"CREATE TABLE {table} (i INT)")
+    text = f"INSERT INTO {table} VALUES (1); SELECT SYSTEM$WAIT(1); SELECT COUNT(*) AS rows_there FROM {table}"
+    site.apply({"name": "scripts", "tasks": {"script": {"sql": {"on": "snowflake", "text": text}}}})
+    run = site.start("scripts")
+    workers.until_killed(workers.start("tests.windows.service", point))
+    workers.start()
+    found = workers.until_recorded(run)
+    assert found["state"] == "succeeded", found
+    assert found["tasks"]["script"]["result"] == [{"rows_there": 1}]
+    assert found["tasks"]["script"]["attempts"] == 1
+    assert services.execute(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"] == 1
+    assert site.sql("select id from engine.bundle union all select id from engine.report") == []
     site.assert_recorded_once(run)

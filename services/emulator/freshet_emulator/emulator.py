@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from freshet_emulator.catalog import DEFAULT_DATABASE, DEFAULT_SCHEMA, DEFAULT_WAREHOUSE, Catalog
@@ -78,6 +79,7 @@ class Emulator:
                 scan=self._scan,
                 abort=self._abort,
                 record=self._record,
+                history=self._history,
                 wait=self._wait,
             )
         )
@@ -88,8 +90,11 @@ class Emulator:
     def _abort(self, query_id: str) -> bool:
         return self.queries.abort(query_id)
 
-    def _record(self, session: Session, sql: str, result: Result) -> str:
-        return self.queries.record(session, sql, result)
+    def _record(self, parent: str, session: Session, sql: str, run: Callable[[], Result]) -> tuple[str, Result]:
+        return self.queries.record(parent, session, sql, run)
+
+    def _history(self) -> list[Query]:
+        return self.queries.history()
 
     def _wait(self, query_id: str, seconds: float) -> None:
         self.queries.wait(query_id, seconds)

@@ -46,10 +46,12 @@ class Bench:
         registry: Registry,
         limit: int,
         mark: bytes,
+        connections: Mapping[str, str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`output` takes what is printed, and `mark` there ends an item's share; `control` brings a byte when the
-        worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes.
+        worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes; `connections` are
+        the URLs of the named Postgres servers.
         """
         self._channel = channel
         self._output = output
@@ -58,6 +60,7 @@ class Bench:
         self._registry = registry
         self._limit = limit
         self._mark = mark
+        self._connections = connections
         self._monotonic = monotonic
         self._asking = threading.Lock()
         self._logger = AttemptLogger()
@@ -174,7 +177,7 @@ class Bench:
 
     def _executor(self, kind: str, spec: Mapping[str, Any]) -> Executor:
         if kind == "sql":
-            return SqlExecutor(spec["text"], limit=self._limit)
+            return SqlExecutor(spec["text"], limit=self._limit, url=self._connections.get(spec["on"]))
         if kind == "python":
             return PythonExecutor(spec["text"], limit=self._limit)
         process = self._registry.get(spec["ref"])

@@ -208,6 +208,9 @@ class WorkerSettings(
     )
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
     queues: Words = Field((), description="Queues to serve besides those of the processes, comma-separated")
+    connections: str | None = Field(
+        None, description="TOML file of the named connections of sql tasks: Snowflake accounts and Postgres servers"
+    )
     drain_grace: Seconds = Field(30.0, description="Seconds that a draining worker gives its running bundle")
     items_per_child: int = Field(100_000, ge=1, description="Items after which the warm child is made again")
     max_log_bytes: int = Field(1_048_576, ge=1024, description="Log kept of one attempt, bytes")
@@ -222,8 +225,9 @@ class RecorderSettings(InstallationSettings, DatabaseSettings, RedisSettings, He
     """Facts into logging tables and metrics."""
 
     retention: int = Field(90, ge=1, description="Days for which the logging tables are kept")
-    mirror: bool = Field(
-        default=False, description="Whether the two logging tables are mirrored into Snowflake: true or false"
+    snowflake_mirror: bool = Field(
+        default=False,
+        description="Whether jobs_run_stats and task_logging_stats are copied into Snowflake: true or false",
     )
 
 

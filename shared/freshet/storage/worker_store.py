@@ -117,13 +117,13 @@ class WorkerStore:
             raise ClaimLostError
         return row["watch"]["outbox"], orjson.dumps(row["watch"]["fact"])
 
-    def watched(self) -> list[Row]:
-        """Every watch: bundle, job name, attempt, where it belongs, seconds since its submit (`waiting_s`)."""
-        return self._database.rows("WatchList")
+    def watched(self, kind: str = "job_service") -> list[Row]:
+        """Every watch of a kind: bundle, name, attempt, where it belongs, seconds since its submit (`waiting_s`)."""
+        return self._database.rows("WatchList", {"kind": kind})
 
-    def job_owners(self, runs: Sequence[UUID]) -> list[Row]:
-        """The attempts of job services of these runs that are not over: where each belongs, item and attempt."""
-        return self._database.rows("JobOwnerList", {"runs": list(runs)})
+    def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
+        """The attempts of a kind in these runs that are not over: where each belongs, item and attempt."""
+        return self._database.rows("JobOwnerList", {"runs": list(runs), "kind": kind})
 
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
         """End a watch; False when somebody else has."""

@@ -26,11 +26,11 @@ select b.id, b.run_id, b.partition, b.task_run_id, b.items, b.attempts, b.timeou
 from engine.bundle b
 cross join lateral (select * from engine.task_run where id = b.task_run_id offset 0) t
 cross join lateral (select workflow, version from engine.run where id = b.run_id offset 0) r
-where b.submitted_at is not null
+where b.submitted_at is not null and t.kind = %(kind)s
 order by b.submitted_at
 
 -- name: JobOwnerList
--- Attempts of job services that are not over: in a bundle, or in a report that is not folded yet (its fold makes the
+-- Attempts of a kind of task that are not over: in a bundle, or in a report that is not folded yet (its fold makes the
 -- next bundle in the same transaction, so one of the two is seen). The job's name follows from what is returned.
 select t.run_id, t.task, t.index_path, t.source_kind is not null as mapped, a.item, a.attempt
 from unnest(%(runs)s::uuid[]) r(id)
@@ -44,7 +44,7 @@ cross join lateral (
     where p.run_id = r.id and p.partition = ('x' || right(r.id::text, 1))::bit(4)::int
 ) a(task_run_id, item, attempt)
 cross join lateral (select * from engine.task_run where id = a.task_run_id offset 0) t
-where t.kind = 'job_service'
+where t.kind = %(kind)s
 
 -- name: InstallationRead
 select id from engine.installation

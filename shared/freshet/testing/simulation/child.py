@@ -111,6 +111,7 @@ class BenchTwin(Bench):
             registry=registry,
             limit=LIMIT,
             mark=b"",
+            connections={},
             monotonic=lambda: world.now,
         )
         self._script = script

@@ -73,14 +73,14 @@ class WorkerStoreTwin(WorkerStore):
         return fence.watch(self._tables, bundle, claim)
 
     @verb
-    def watched(self) -> list[Row]:
-        """Every watch."""
-        return jobs.watched(self._tables)
+    def watched(self, kind: str = "job_service") -> list[Row]:
+        """Every watch of a kind."""
+        return jobs.watched(self._tables, kind)
 
     @verb
-    def job_owners(self, runs: Sequence[UUID]) -> list[Row]:
-        """The attempts of job services of these runs that are not over."""
-        return jobs.owners(self._tables, runs)
+    def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
+        """The attempts of a kind in these runs that are not over."""
+        return jobs.owners(self._tables, runs, kind)
 
     @verb
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
