@@ -139,16 +139,19 @@ class Folder:
 
     def _mark_published(self, decision: Decision) -> frozenset[str]:
         """Say which bundles have room in their queue; the queues for which some have not."""
+        # Places in a compute pool are counted by the refill alone, so what takes one waits for it.
+        limited = {row["queue"] for row in decision.bundles() if row["limit_key"] is not None}
+        free = [row for row in decision.bundles() if row["limit_key"] is None]
         wanted: dict[str, int] = defaultdict(int)
-        for row in decision.bundles():
+        for row in free:
             wanted[row["queue"]] += 1
         room = {queue: self._pace.room(queue, count) for queue, count in wanted.items()}
-        for row in decision.bundles():
+        for row in free:
             row["published"] = room[row["queue"]] > 0
             room[row["queue"]] -= 1
             if row["published"]:
                 self._pace.published(row["queue"], row["turn"])
-        return frozenset(queue for queue, left in room.items() if left < 0)
+        return frozenset(queue for queue, left in room.items() if left < 0) | limited
 
     def _publish(self, taken: Taken, decision: Decision, put: Put) -> None:
         """After the commit. What is lost here is found again: bundles by their age, facts by the recorder's sweep."""

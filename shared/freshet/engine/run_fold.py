@@ -283,6 +283,7 @@ class RunFold:
             "priority": self.run.priority,
             "turn": self._turn,
             "timeout_s": loaded.task.timeout,
+            "limit_key": self._pace.limit_key(loaded.task),
         }
 
     def _row(self, task: Task) -> dict[str, Any]:

@@ -23,8 +23,19 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _pairs(value: object) -> object:
+    """`A=1,B=2` as a mapping, names in upper case."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(name.strip() and number.strip() for name, _, number in pairs):
+        raise ValueError("it must read NAME=NUMBER,NAME=NUMBER")
+    return {name.strip().upper(): number.strip() for name, _, number in pairs}
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Places = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_pairs)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -163,6 +174,9 @@ class DispatcherSettings(
 
     queue_depth: int = Field(100, ge=1, le=100_000, description="Bundles that wait in one Redis queue at most")
     batch: int = Field(200, ge=1, le=10_000, description="Reports and requests that one transaction folds at most")
+    pool_limits: Places = Field(
+        {}, description="Job services of a compute pool under way at once at most, POOL=NUMBER, comma-separated"
+    )
 
 
 class WorkerSettings(
@@ -310,6 +324,8 @@ def _shown(default: object) -> str:
         return default.get_secret_value()
     if isinstance(default, tuple):
         return ",".join(default)
+    if isinstance(default, dict):
+        return ",".join(f"{name}={number}" for name, number in default.items())
     if isinstance(default, bool):
         return str(default).lower()
     return "" if default is None or repr(default) == "PydanticUndefined" else str(default)
