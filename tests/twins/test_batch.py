@@ -163,7 +163,9 @@ def test_the_backlog_goes_by_priority_then_turn_then_age(backing: Backing) -> No
 def test_a_pool_gets_no_more_bundles_than_it_has_places_and_the_urgent_first(backing: Backing) -> None:
     node = open_task(backing, width=9, kind="job_service")
     wanted = [(100, "XS"), (50, "XS"), (70, "S"), (100, None), (90, "S"), (80, "XS"), (60, "FREE")]
-    rows = [fresh(node, k, 1, priority=p, turn=k, published=False, limit_key=pool) for k, (p, pool) in enumerate(wanted)]
+    rows = [
+        fresh(node, k, 1, priority=p, turn=k, published=False, limit_key=pool) for k, (p, pool) in enumerate(wanted)
+    ]
     put(backing, nodes=[node_change(node.id, mark=7)], fresh=rows)
     keys = sorted(backing.tables().bundles)
     limits = {"XS": 1, "S": 2}

@@ -1,8 +1,8 @@
 """Publishing what waits: backlog to queues, and messages that were lost again.
 
 Purpose: Redis holds a few bundles for each worker (see Pace), the rest stays in Postgres and is taken by priority, turn
-of the run, and age; a compute pool with a limit gets no more jobs than it has places. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
-decision about a run.
+of the run, and age. Guarantees: a compute pool with a limit has no more jobs under way than places; a bundle without a
+message is published again; publishing twice is harmless. Never: a decision about a run.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ POINTS: Final = {
     "item.committed": "an item's writes and its report are committed, its supervisor does not know it",
     "job.named": "a job's name is stored, the job is not submitted",
     "job.submitted": "a job is submitted, its bundle is not a watch yet",
+    "watch.logged": "lines of a job's log are written, what else its end brings is not",
     "watch.judged": "a job was seen to have ended, its watch is not ended",
     "watch.ended": "a watch was ended and reported, nobody was woken",
     "record.read": "facts were read from the stream, nothing is recorded",

@@ -13,7 +13,7 @@ from freshet.snowflake.errors import (
     SnowflakeUnreachableError,
 )
 from freshet.snowflake.jobs import JobServices
-from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus
+from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus, PoolRow
 from freshet.snowflake.session import SnowflakeSession
 from freshet.snowflake.settings import SnowflakeSettings
 
@@ -23,6 +23,7 @@ __all__ = [
     "JobRow",
     "JobServices",
     "JobStatus",
+    "PoolRow",
     "SnowflakeError",
     "SnowflakeLoginRefusedError",
     "SnowflakeRefusedError",

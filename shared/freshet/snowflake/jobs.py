@@ -12,7 +12,7 @@ from freshet.snowflake.errors import (
     JobNameTakenError,
     SnowflakeRefusedError,
 )
-from freshet.snowflake.rows import ContainerRow, JobRow, Row, container_row, history_row, job_row
+from freshet.snowflake.rows import ContainerRow, JobRow, PoolRow, Row, container_row, history_row, job_row, pool_row
 from freshet.snowflake.session import Parameters, SnowflakeSession
 from freshet.snowflake.settings import SnowflakeSettings
 from freshet.snowflake.text import MAX_NAME, identifier, is_job_name, like_prefix, literal
@@ -115,6 +115,10 @@ class JobServices:
                 raise
             return []
         return [container_row(row) for row in rows]
+
+    def pools(self) -> list[PoolRow]:
+        """The compute pools that our role may see, in one statement that needs no warehouse."""
+        return [pool_row(row) for row in self._session.execute("SHOW COMPUTE POOLS")]
 
     def logs(self, name: str, container: str = MAIN_CONTAINER, lines: int | None = None, instance: int = 0) -> str:
         """What a container wrote, at most the last 100 KB; "" if it has not started or the job is gone."""

@@ -74,6 +74,28 @@ class ContainerRow:
     started_on: dt.datetime | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolRow:
+    """A compute pool. `state`: IDLE, ACTIVE, SUSPENDED, STARTING, STOPPING, RESIZING or what Snowflake may add."""
+
+    name: str
+    state: str
+    max_nodes: int
+    active_nodes: int
+    auto_resume: bool
+
+
+def pool_row(row: Row) -> PoolRow:
+    """A row of SHOW COMPUTE POOLS."""
+    return PoolRow(
+        name=row["name"],
+        state=str(row["state"]).upper(),
+        max_nodes=int(row["max_nodes"]),
+        active_nodes=int(row["active_nodes"] or 0),
+        auto_resume=str(row["auto_resume"]).lower() == "true",
+    )
+
+
 def job_row(row: Row) -> JobRow:
     """A row of SHOW or DESCRIBE SERVICE."""
     return JobRow(

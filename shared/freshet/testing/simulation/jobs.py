@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from freshet.snowflake import ContainerRow, JobRow, JobServices, JobStatus
+from freshet.snowflake import ContainerRow, JobRow, JobServices, JobStatus, PoolRow
 from freshet.snowflake.errors import TAKEN, JobNameTakenError
 from freshet.testing.simulation.behaviour import FAIL, FOR_EVER, HANG, Behaviour, Plan, Try
 from freshet.testing.twins.passage import Passage, verb
@@ -134,11 +134,16 @@ class JobServicesTwin(JobServices):
         ]
 
     @verb
+    def pools(self) -> list[PoolRow]:
+        """The one pool, which has room for all."""
+        return [PoolRow(name="POOL", state="ACTIVE", max_nodes=1000, active_nodes=1, auto_resume=True)]
+
+    @verb
     def logs(self, name: str, container: str = "main", lines: int | None = None, instance: int = 0) -> str:
         """Its result as the last line."""
         del container, lines, instance
         job = self._account.present().get(name)
-        if job is None or job.plan.end == FAIL:
+        if job is None or job.plan.end == FAIL or self._account.clock() < job.starts:
             return ""
         return orjson.dumps(job.plan.values).decode()
 
