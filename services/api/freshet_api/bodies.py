@@ -94,6 +94,7 @@ class TaskAnswer(Outgoing):
     result: Any
     error: str | None
     result_url: str | None = None
+    note: str | None = None
 
 
 class RunAnswer(Outgoing):

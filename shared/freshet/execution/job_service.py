@@ -17,7 +17,7 @@ from uuid import UUID
 import orjson
 
 from freshet.bus import Bus
-from freshet.domain.errors import UnreachableError
+from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.domain.model import INDEX_BITS, JobServiceSpec
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.payload import Preparation, Prepared, Reference
@@ -124,7 +124,11 @@ class JobLauncher:
         return None
 
     def _watch(self, claimed: Claimed) -> None:
-        fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
+        try:
+            fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
+        except ClaimLostError:
+            self._tell(self._bus.wake_watcher)  # the job is nobody's, it may be: a cancel came in between
+            raise
         self._tell(lambda: self._bus.announce([fact]))
         self._tell(self._bus.wake_watcher)
         # A queue holds few jobs, and this one makes room without a report: the next ones need not wait for the clock.
