@@ -1,5 +1,6 @@
 """Job services: launched once per attempt, watched in bulk, reaped when nobody owns them."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -252,6 +253,60 @@ def test_a_submit_that_comes_after_the_end_of_its_job_launches_nothing(
         serve(first)
     assert states(outcomes) == ["succeeded"]
     assert count.read_text() == "x\n"
+
+
+def alive(pid_file: Any) -> bool:
+    """Whether the container's process is there."""
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def over(services: JobServices, name: str) -> bool:
+    """Whether the emulator knows of no container of a job that is there or may come."""
+    past = services.history(name)
+    return past is not None and past.status.is_terminal
+
+
+def test_a_cancel_between_claim_and_submit_leaves_no_container(
+    job: Job, settings: WorkerSettings, serve: Serve, rows: Rows, services: JobServices, bus: Bus, tmp_path: Any
+) -> None:
+    pid = tmp_path / "pid"
+    bundle = job(f"echo $$ > {pid}; exec sleep 1000")
+    names: list[str] = []
+
+    def cancel(point: str) -> None:
+        if point == "job.named":
+            names.append(name_of(rows, bundle))
+            rows.sql("delete from engine.bundle where id = %s", bundle)
+
+    # Names are kept for long here, so that nobody looks for jobs that nobody owns unless he is told to.
+    with fault.armed(cancel), served(settings.model_copy(update={"job_keep": 600.0})) as other:
+        submitted(serve, other, bus, bundle)
+        until(lambda: over(services, names[0]))
+        assert not (pid.exists() and alive(pid))
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_cancel_of_a_job_in_flight_leaves_no_container(
+    job: Job, serve: Serve, watcher: Watcher, rows: Rows, services: JobServices, tmp_path: Any, status: str
+) -> None:
+    pool, pid = fresh("POOL"), tmp_path / "pid"
+    services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
+    if status == "PENDING":
+        services.submit(fresh(), pool, shell("sleep 1000"), "takes the only node")
+    bundle = job(f"echo $$ > {pid}; exec sleep 1000", compute_pool=pool)
+    serve(bundle)
+    name = name_of(rows, bundle)
+    until(lambda: pid.exists() == (status == "RUNNING"))
+    assert services.describe(name).status == status  # type: ignore[union-attr]
+    rows.sql("delete from engine.bundle where id = %s", bundle)  # a cancel, folded
+    until(lambda: [watcher.turn(), over(services, name)][1])
+    assert not (pid.exists() and alive(pid))
+    services.execute(f"ALTER COMPUTE POOL {pool} STOP ALL")
+    assert pid.exists() == (status == "RUNNING")
 
 
 def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Rows, watcher: Watcher) -> None:

@@ -1,7 +1,8 @@
 -- engine.publish_limited: the next bundles of a queue whose pool has a place, marked as published.
 --
 -- By priority, then round-robin over runs (turn), then age. `p_keys` and `p_limits` pair pools with the places that
--- each has; what names none of them is not limited. Two dispatchers at once wait for each other, briefly: the lock is
+-- each has; what names none of them is not limited, and is looked for among all that wait in the queue (no index for
+-- it: one more over the whole backlog leads a planner without statistics astray in the plain statement). Two dispatchers at once wait for each other, briefly: the lock is
 -- taken in one statement and the places are counted in the next, so the second one sees what the first has taken.
 create or replace function engine.publish_limited(p_queue text, p_room int, p_keys text[], p_limits int[])
 returns table (id bigint, turn bigint)
