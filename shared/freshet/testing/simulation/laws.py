@@ -259,6 +259,27 @@ def _jobs(history: History) -> Iterator[str]:
     yield from (f"{name} goes on, and no attempt owns it" for name in account.alive())
 
 
+@_law("what a job prints is kept once")
+def _job_logs(history: History) -> Iterator[str]:
+    account, texts = history.installation.account, defaultdict[UUID, str](str)
+    for row in sorted(history.installation.tables.log_lines.values(), key=lambda row: (row.claim, row.part)):
+        texts[row.claim] += row.text
+    succeeded = {(str(p.run), p.task, p.item, row.attempt) for p, row in _successes(history)}
+    for name, the_try in account.tries.items():
+        plan = account.behaviour.plan(the_try)
+        printed = "" if plan.end == FAIL else orjson.dumps(plan.values).decode()
+        kept = texts[uuid5(NAMESPACE_URL, name)]
+        if not printed.startswith(kept):
+            yield f"{name} printed {printed!r}, and {kept!r} was kept"
+        if tuple(the_try) in succeeded and kept != printed:
+            yield f"{name} has succeeded and printed {printed!r}, of which only {kept!r} was kept"
+
+
+def _successes(history: History) -> Iterator[tuple[Place, LogAttempt]]:
+    for place, rows in _attempts(history).items():
+        yield from ((place, row) for row in rows if row.state == "succeeded")
+
+
 def _attempts(history: History) -> dict[Place, list[LogAttempt]]:
     """The recorded attempts of each item in their order."""
     found: dict[Place, list[LogAttempt]] = defaultdict(list)
