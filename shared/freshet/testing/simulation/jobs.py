@@ -40,7 +40,6 @@ class Job:
             return JobStatus.RUNNING
         return JobStatus.FAILED if self.plan.end == FAIL else JobStatus.DONE
 
-
     def printed(self, now: float) -> str:
         """What it has written at this time: one line, of which more and more is there."""
         line = "" if self.plan.end == FAIL else orjson.dumps(self.plan.values).decode()
