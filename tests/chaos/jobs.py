@@ -353,7 +353,7 @@ def _crowd(seen: Show, jobs: int, seconds: float, *, limited: bool) -> Json:
     urgent = seen.start("urgent")
     drawn, reason = (
         "",
-        "Waits for a place in compute pool" if limited else "Unschedulable due to insufficient resources",
+        "No place is free in compute pool" if limited else "Unschedulable due to insufficient resources",
     )
 
     def explained() -> bool:

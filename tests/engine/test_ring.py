@@ -332,7 +332,7 @@ def test_a_pool_has_no_more_jobs_under_way_than_places_and_the_urgent_go_first(d
 
     assert engine.published() != [bundle for _, bundle in under_way()]  # nobody counts the places of the other pool
     task = engine.run_object(late)["tasks"]["a"]
-    assert task["note"] == "Waits for a place in compute pool XS (FRESHET_POOL_LIMITS)."
+    assert task["note"] == "No place is free in compute pool XS (FRESHET_POOL_LIMITS)."
     order = []
     for _ in range(3):
         assert engine.refill.refill(["job_service"]).published == 0

@@ -22,6 +22,9 @@ from freshet.runtime import fault
 from freshet.runtime.settings import WorkerSettings
 from freshet.snowflake import JobServices
 from freshet.snowflake.text import is_job_name
+from freshet.storage.database import Database
+from freshet.storage.items import Items
+from freshet.storage.reads import Reads
 from freshet_worker.main import build
 
 Job = Callable[..., int]
@@ -463,7 +466,13 @@ def test_a_job_that_prints_more_than_a_window_has_each_line_once_also_after_a_ta
 
 
 def test_a_pending_job_says_what_it_waits_for_at_one_statement_about_pools(
-    job: Job, serve: Serve, watcher: Watcher, services: JobServices, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    job: Job,
+    serve: Serve,
+    watcher: Watcher,
+    services: JobServices,
+    rows: Rows,
+    engine_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = fresh("POOL")
     services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
@@ -482,6 +491,10 @@ def test_a_pending_job_says_what_it_waits_for_at_one_statement_about_pools(
     expected = f"Unschedulable due to insufficient resources; compute pool {pool} is ACTIVE, 1 of 1 node at work."
     until(lambda: [watcher.turn(), rows.one(reasons, waits) == expected][1])
     assert (rows.one(reasons, runs), rows.one(reasons, also)) == (None, expected)
+    run = rows.one("select run_id from engine.bundle where id = %s", waits)
+    (item,) = Items(engine_database).page(run, "t").rows
+    assert (item["state"], item["note"]) == ("waiting", expected)
+    assert Reads(engine_database).run_object(run)["tasks"]["t"]["note"] == expected
     statements.clear()
     watcher.turn()
     assert statements.count("SHOW COMPUTE POOLS") == 1

@@ -227,7 +227,7 @@ def sentence(error: Any) -> str | None:
 
 def place_wanted(pool: str) -> str:
     """What an item waits for whose job has not been submitted, because its pool has as many as it may."""
-    return f"Waits for a place in compute pool {pool} (FRESHET_POOL_LIMITS)."
+    return f"No place is free in compute pool {pool} (FRESHET_POOL_LIMITS)."
 
 
 def _json(row: Row) -> dict[str, Any]:
