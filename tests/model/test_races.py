@@ -354,10 +354,12 @@ def test_two_refills_at_once_publish_a_bundle_once(race: Race) -> None:
 def test_two_refills_at_once_give_a_place_in_a_pool_away_once(race: Race) -> None:
     unclaimed(race, for_each="4")
     race.engine.sql("update engine.bundle set published_at = null, limit_key = 'XS'")
+    # Of two queues: else both would choose the same bundle, and its row would be the guard.
+    race.engine.sql("update engine.bundle set queue = 'other' where id = (select max(id) from engine.bundle)")
     limits = {"XS": 1}
     assert len(race.first_store.publish_limited("p@1.0.0", room=10, limits=limits)[0]) == 1
     second = race.second_store
-    assert race.then(lambda: second.publish_limited("p@1.0.0", room=10, limits=limits), waits=True) == ([], True)
+    assert race.then(lambda: second.publish_limited("other", room=10, limits=limits), waits=True) == ([], True)
 
 
 def test_two_watchers_that_read_the_same_lines_write_them_once(race: Race) -> None:
