@@ -339,22 +339,18 @@ def pools(jobs: int, seconds: float) -> Json:
 
 
 def _crowd(seen: Show, jobs: int, seconds: float, *, limited: bool) -> Json:
-    effects = seen.made.effects / "times"
+    effects, begun, gate = (seen.made.effects / name for name in ("times", "begun", "gate"))
     # By a clock that does not begin anew with each process: seconds since the machine started.
     stamp = "$(cut -d' ' -f1 /proc/uptime)"
-    tasks = {}
-    for pool in NODES:
-        script = f'b={stamp}; sleep {seconds}; echo "{pool} $FRESHET_WORKFLOW $b {stamp}" >> {effects}'
-        tasks[pool.lower()] = job(pool, script) | {"for_each": jobs}
+    wait = f"echo begun >> {begun}; while [ ! -e {gate} ]; do sleep 0.1; done; sleep {seconds}"
+    scripts = {pool: f'b={stamp}; {wait}; echo "{pool} $FRESHET_WORKFLOW $b {stamp}" >> {effects}' for pool in NODES}
+    tasks = {pool.lower(): job(pool, script) | {"for_each": jobs} for pool, script in scripts.items()}
     seen.apply({"name": "late", "priority": 100, "tasks": tasks})
     seen.apply({"name": "urgent", "priority": 1, "tasks": tasks})
     late = seen.start("late")
-    seen.made.await_(effects.exists, "the first job")
+    seen.made.await_(begun.exists, "the first job")
     urgent = seen.start("urgent")
-    drawn, reason = (
-        "",
-        "No place is free in compute pool" if limited else "Unschedulable due to insufficient resources",
-    )
+    drawn, reason = "", "No place is free" if limited else "Unschedulable due to insufficient resources"
 
     def explained() -> bool:
         nonlocal drawn
@@ -362,6 +358,7 @@ def _crowd(seen: Show, jobs: int, seconds: float, *, limited: bool) -> Json:
         return reason in drawn
 
     seen.made.await_(explained, "a reason in `freshet show`")
+    gate.touch()
     most = Counter[str]()
 
     def ended() -> bool:
