@@ -55,8 +55,8 @@ def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess
     site.close()
 
 
-@window("job.named", "job.submitted", "watch.judged", "watch.ended")
-@pytest.mark.parametrize("point", ["job.named", "job.submitted", "watch.judged", "watch.ended"])
+@window("job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended")
+@pytest.mark.parametrize("point", ["job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended"])
 def test_a_job_service_is_launched_once_whoever_dies_around_it(
     workers: Workers, services: JobServices, point: str
 ) -> None:
@@ -74,6 +74,7 @@ def test_a_job_service_is_launched_once_whoever_dies_around_it(
     assert found["tasks"]["job"]["result"] == {"rows": 7}
     assert found["tasks"]["job"]["attempts"] == 1
     assert launches.read_text().splitlines() == ["launched"]
+    assert site.one("select string_agg(text, '' order by part) from log.attempt_log") == '{"rows": 7}'
     prefix = job_prefix(site.workers.installation())
     workers.until(lambda: services.list_jobs(prefix) == [])  # dropped, or reaped by the next watcher
     assert site.sql("select id from engine.bundle union all select id from engine.report") == []

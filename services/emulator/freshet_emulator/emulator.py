@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
@@ -33,6 +34,12 @@ DEFAULT_POOLS = (
     Pool(name="PR_STD_POOL_XS", max_nodes=1, instance_family="CPU_X64_XS"),
     Pool(name="PR_STD_POOL_S", max_nodes=2, instance_family="CPU_X64_S"),
 )
+KINDS = re.compile(
+    r"\s*((?:EXECUTE\s+JOB\s+SERVICE|(?:SHOW|DESC(?:RIBE)?|DROP|CREATE|ALTER)\s+"
+    r"(?:JOB\s+SERVICES|SERVICE\s+(?:CONTAINERS|INSTANCES)|SERVICES?|COMPUTE\s+POOLS?)))\b",
+    re.IGNORECASE,
+)
+METHODS = re.compile(r"(SYSTEM\$\w{1,40}|SPCS_\w{1,20}|GET_JOB_HISTORY)", re.IGNORECASE)
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 
@@ -66,6 +73,7 @@ class Emulator:
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity, keys=self.keys)
         self.queries = Queries(self._interpreter().run, self._stop)
         self._requests: Counter[str] = Counter()
+        self._statements: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def _interpreter(self) -> Interpreter:
@@ -137,15 +145,22 @@ class Emulator:
         with self._lock:
             self._requests[kind] += 1
 
+    def count_statement(self, sql: str) -> None:
+        """For the metrics, by the words that say what it is about."""
+        with self._lock:
+            self._statements[what_it_is(sql)] += 1
+
     def metrics(self) -> str:
         """A Prometheus text exposition."""
         jobs = Counter(job.status for job in self.platform.all_jobs())
         with self._lock:
-            requests = dict(self._requests)
+            requests, statements = dict(self._requests), dict(self._statements)
         lines = ["# TYPE freshet_emulator_jobs gauge"]
         lines += [f'freshet_emulator_jobs{{status="{status}"}} {count}' for status, count in sorted(jobs.items())]
         lines += ["# TYPE freshet_emulator_requests_total counter"]
         lines += [f'freshet_emulator_requests_total{{kind="{kind}"}} {n}' for kind, n in sorted(requests.items())]
+        lines += ["# TYPE freshet_emulator_statements_total counter"]
+        lines += [f'freshet_emulator_statements_total{{kind="{kind}"}} {n}' for kind, n in sorted(statements.items())]
         lines += ["# TYPE freshet_emulator_sessions gauge", f"freshet_emulator_sessions {self.sessions.count()}"]
         lines += ["# TYPE freshet_emulator_queries gauge", f"freshet_emulator_queries {self.queries.count()}"]
         return "\n".join(lines) + "\n"
@@ -156,6 +171,12 @@ class Emulator:
         for job in self.platform.all_jobs():
             if job.query_id == query.id and not job.is_async:
                 self.platform.cancel(job.name)
+
+
+def what_it_is(sql: str) -> str:
+    """SHOW JOB SERVICES, SYSTEM$GET_SERVICE_LOGS, SPCS_CANCEL_JOB, …: few words, whatever a statement says."""
+    found = KINDS.match(sql) or METHODS.search(sql)
+    return "other" if found is None else " ".join(found[1].upper().split())
 
 
 def state_directory(path: Path | None) -> Path | None:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from freshet.bus import Heartbeat
+from freshet.domain.model import Task
 from freshet.storage.engine_rows import TaskRunRow
 
 #: Messages that Redis holds of one queue: so many for each worker that serves it, and no fewer than that. What is in
@@ -25,8 +26,17 @@ REMEMBERED = 10_000
 class Pace:
     """One dispatcher's memory."""
 
-    def __init__(self, *, queue_depth: int, depths: Callable[[Iterable[str]], Mapping[str, int]]) -> None:
-        """`queue_depth`: messages that Redis holds of one queue at most; `depths` asks how many it holds now."""
+    def __init__(
+        self,
+        *,
+        queue_depth: int,
+        depths: Callable[[Iterable[str]], Mapping[str, int]],
+        pool_limits: Mapping[str, int] | None = None,
+    ) -> None:
+        """`queue_depth`: messages that Redis holds of one queue at most; `depths` asks how many it holds now;
+        `pool_limits`: job services of a compute pool (in upper case) that may be under way at once.
+        """
+        self.pool_limits = dict(pool_limits or {})
         self._queue_depth = queue_depth
         self._depths = depths
         self._lengths: dict[str, int] = {}
@@ -92,6 +102,11 @@ class Pace:
     def depth(self, queue: str) -> int:
         """How many messages Redis may hold of a queue."""
         return min(self._queue_depth, max(AT_LEAST, PER_WORKER * self.workers(queue)))
+
+    def limit_key(self, task: Task) -> str | None:
+        """The compute pool whose places a task's bundles take; None if nobody counts them."""
+        pool = task.job_service.compute_pool.upper() if task.job_service is not None else None
+        return pool if pool in self.pool_limits else None
 
     def lengths(self, lengths: Mapping[str, int]) -> None:
         """What Redis answered when messages were put."""

@@ -285,6 +285,7 @@ class RunFold:
             "turn": self._turn,
             "behind": behind,  # others have had more turns
             "timeout_s": loaded.task.timeout,
+            "limit_key": self._pace.limit_key(loaded.task),
         }
 
     def _row(self, task: Task) -> dict[str, Any]:

@@ -34,6 +34,7 @@ POINTS: Final = {
     "shared.committed": "items that shared a transaction are committed, their supervisor does not know it",
     "job.named": "a job's name is stored, the job is not submitted",
     "job.submitted": "a job is submitted, its bundle is not a watch yet",
+    "watch.logged": "lines of a job's log are written, what else its end brings is not",
     "watch.judged": "a job was seen to have ended, its watch is not ended",
     "watch.ended": "a watch was ended and reported, nobody was woken",
     "query.named": "a script's tag is stored, the script is not submitted",

@@ -102,9 +102,9 @@ def _script(place: str) -> list[str]:
     merge = f"MERGE INTO {place}.{LEDGER} AS m USING ({keys}) AS s ON m.part = s.part"
     return [
         "BEGIN",
-        f"{merge} WHEN NOT MATCHED THEN INSERT (part, written) VALUES (s.part, FALSE)",  # noqa: S608
+        f"{merge} WHEN NOT MATCHED THEN INSERT (part, written) VALUES (s.part, FALSE)",  # noqa: S608  (names of ours)
         *(_insert(place, table) for table in TABLES),
-        f"UPDATE {place}.{LEDGER} SET written = TRUE WHERE NOT written",  # noqa: S608
+        f"UPDATE {place}.{LEDGER} SET written = TRUE WHERE NOT written",  # noqa: S608  (names of ours)
         "COMMIT",
     ]
 

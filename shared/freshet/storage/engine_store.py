@@ -155,6 +155,17 @@ class EngineStore:
         rows = self._database.rows("PublishBacklog", {"queue": queue, "room": room})
         return sorted((row["priority"], row["turn"], row["id"]) for row in rows)
 
+    def publish_limited(
+        self, queue: str, *, room: int, limits: Mapping[str, int]
+    ) -> tuple[list[tuple[int, int, int]], bool]:
+        """As `publish_backlog`, but no pool of `limits` gets more bundles than it has places (`limit_key` names the
+        pool; a bundle has its place from the publication to its end). And whether some still wait for a place.
+        """
+        parameters = {"queue": queue, "room": room, "keys": list(limits), "limits": list(limits.values())}
+        rows = self._database.rows("PublishLimited", parameters)
+        wanted = self._database.row("PlaceWanted", {"queue": queue, "keys": list(limits)})
+        return sorted((row["priority"], row["turn"], row["id"]) for row in rows), bool(wanted and wanted["wanted"])
+
     def unpublish_all(self) -> int:
         """After a flush: every bundle that nobody holds joins the backlog again; how many."""
         return self._database.run("UnpublishAll")

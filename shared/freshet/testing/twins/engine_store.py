@@ -108,6 +108,27 @@ class EngineStoreTwin(EngineStore):
         return chosen
 
     @verb
+    def publish_limited(
+        self, queue: str, *, room: int, limits: Mapping[str, int]
+    ) -> tuple[list[tuple[int, int, int]], bool]:
+        """As `publish_backlog`, with no more bundles of a pool than it has places."""
+        now, bundles = self._tables.clock(), self._tables.bundles
+        places = dict(limits)
+        for row in bundles.values():
+            if row.limit_key in places and (row.published_at or not row.unheld):
+                places[row.limit_key] -= 1
+        chosen: list[tuple[int, int, int]] = []
+        waiting = [row for row in bundles.values() if row.queue == queue and row.waits]
+        for row in sorted(waiting, key=lambda row: (row.priority, row.turn, row.id)):
+            if len(chosen) < room and places.get(row.limit_key or "", 1) > 0:
+                bundles[row.id] = row._replace(published_at=now)
+                chosen.append((row.priority, row.turn, row.id))
+                if row.limit_key in places:
+                    places[row.limit_key] -= 1
+        left = [row for row in bundles.values() if row.queue == queue and row.waits]
+        return sorted(chosen), any(row.limit_key in limits for row in left)
+
+    @verb
     def unpublish_all(self) -> int:
         """After a flush: every bundle that nobody holds joins the backlog again."""
         return self._unpublish(list(self._tables.bundles))

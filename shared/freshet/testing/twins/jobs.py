@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from freshet.testing.twins.rows import Bundle, TaskRun
+from freshet.storage.worker_store import JobLog, KeptLog, LogPart
+from freshet.testing.twins.rows import Bundle, LogLines, TaskRun
 from freshet.testing.twins.tables import Tables
 
 Row = dict[str, Any]
@@ -23,6 +24,55 @@ def owners(tables: Tables, runs: Iterable[UUID], kind: str) -> list[Row]:
     """Attempts of a kind that are in a bundle, or in a report that is not folded yet."""
     found = (owner for run in runs for owner in _owners(tables, str(run)))
     return [owner for task, owner in found if task.kind == kind]
+
+
+def note(tables: Tables, bundle: int, sentence: str | None) -> None:
+    """Why a watch's job has not started."""
+    row = tables.bundles.get(bundle)
+    if row is not None and row.submitted_at is not None:
+        tables.bundles[bundle] = row._replace(waits_for=sentence)
+
+
+def kept_log(tables: Tables, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
+    """What is kept of a watched job's log: whole parts, so that at least the last `window` bytes are among them."""
+    watch = _watch_of(tables, where)
+    if watch is None:
+        return None
+    lines = sorted((row for row in tables.log_lines.values() if _is_of(row, where)), key=lambda row: row.part)
+    size, tail = 0, ""
+    for row in reversed(lines):
+        if size < window and row.text != gap:
+            tail = row.text + tail
+        size += len(row.text.encode())
+    return KeptLog(parts=watch.log_parts, size=size, tail=tail)
+
+
+def write_log(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
+    """The next parts, if nobody has written them and the watch goes on."""
+    watch = _watch_of(tables, where)
+    if watch is None or watch.log_parts != parts[0].number:
+        return False
+    tables.bundles[watch.id] = watch._replace(log_parts=watch.log_parts + len(parts))
+    for part in parts:
+        add_lines(tables, watch.run_id, where.task, where.claim, part)
+    return True
+
+
+def add_lines(tables: Tables, run: str, task: str, claim: UUID, part: LogPart) -> None:
+    """One part of an attempt's log."""
+    number = tables.next_id("attempt_log")
+    text = part.text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    tables.log_lines[number] = LogLines(number, run, task, part.item, part.attempt, claim, part.number, text)
+
+
+def _watch_of(tables: Tables, where: JobLog) -> Bundle | None:
+    row = tables.bundles.get(where.bundle)
+    return row if row is not None and row.submitted_at is not None and row.job_name == where.job else None
+
+
+def _is_of(row: LogLines, where: JobLog) -> bool:
+    names = ("task", "item", "attempt", "claim")
+    return row.run_id == str(where.run_id) and all(getattr(row, name) == getattr(where, name) for name in names)
 
 
 def _owners(tables: Tables, run: str) -> Iterator[tuple[TaskRun, Row]]:
@@ -55,6 +105,7 @@ def _watch(tables: Tables, bundle: Bundle) -> Row:
         "job_name": bundle.job_name,
         "submitted_at": bundle.submitted_at,
         "waiting_s": (tables.clock() - bundle.submitted_at).total_seconds(),
+        "waits_for": bundle.waits_for,
         "task": task.task,
         "index_path": task.index_path,
         "mapped": task.mapped,
