@@ -172,7 +172,7 @@ def test_a_pool_gets_no_more_bundles_than_it_has_places_and_the_urgent_first(bac
 
     def publish(room: int = 9, queue: str = "q") -> tuple[list[int], bool]:
         found, waiting = backing.store.publish_limited(queue, room=room, limits=limits)
-        return [key for key, _ in found], waiting
+        return [key for _, _, key in found], waiting
 
     assert publish(queue="other") == ([], False)
     assert publish(room=2) == ([keys[1], keys[6]], True)
@@ -184,7 +184,7 @@ def test_a_pool_gets_no_more_bundles_than_it_has_places_and_the_urgent_first(bac
     assert publish() == ([], True)
     backing.workers.finish_job(keys[1], "J", outcomes(items_of(held)))
     assert publish() == ([keys[5]], True)
-    assert backing.store.publish_limited("q", room=9, limits={"XS": 2, "S": 2}) == ([(keys[0], 0)], False)
+    assert backing.store.publish_limited("q", room=9, limits={"XS": 2, "S": 2}) == ([(100, 0, keys[0])], False)
 
 
 def test_only_what_nobody_holds_joins_the_backlog_again(backing: Backing) -> None:

@@ -113,7 +113,7 @@ def _insert(place: str, table: str) -> str:
     columns = TABLES[table]
     values = ", ".join(f"r.value:{column}::{kind}" for column, kind in columns.items())
     return (
-        f"INSERT INTO {place}.{table} ({', '.join(columns)}) SELECT {values}"  # noqa: S608
+        f"INSERT INTO {place}.{table} ({', '.join(columns)}) SELECT {values}"  # noqa: S608  (names of ours)
         f" FROM TABLE(FLATTEN(INPUT => PARSE_JSON(?))) AS r"
         f" JOIN {place}.{LEDGER} AS m ON m.part = r.value:part::VARCHAR WHERE NOT m.written"
     )
