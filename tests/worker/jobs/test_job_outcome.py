@@ -104,8 +104,8 @@ def test_a_job_that_is_gone_is_judged_by_the_history(past: JobRow | None, status
         (
             2003,
             (
-                "002003 (02000): 0199b2a0-0000-0000-0000-000000000000: SQL compilation error:\nCompute Pool 'p' does not"
-                " exist or not authorized."
+                "002003 (02000): 0199b2a0-0000-0000-0000-00000000000a: SQL compilation error:\nCompute Pool 'p' does"
+                " not exist or not authorized."
             ),
             "Snowflake refused the job: compute pool POOL does not exist, or our role lacks USAGE on it.",
         ),
