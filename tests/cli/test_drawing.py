@@ -121,3 +121,10 @@ def test_rich_draws_the_same_rows() -> None:
     text = capture.get()
     for expected in ("diamond v3", "├─ ◐ left", "└─ ✗ right", "   └─ ○ merge", "← left, right", "ValueError: no room"):
         assert expected in text
+
+
+def test_what_a_run_cost_stands_in_its_headline_and_nothing_does_if_that_is_unknown() -> None:
+    assert "  ≈ 0.1045 credits  " in drawing.headline({**DIAMOND, "estimated_credits": 0.1045}, START)
+    assert "  ≈ 0.000002 credits  " in drawing.headline({**DIAMOND, "estimated_credits": 0.000002}, START)
+    for unknown in ({}, {"estimated_credits": None}, {"estimated_credits": 0.0}):
+        assert "credits" not in drawing.headline({**DIAMOND, **unknown}, START)

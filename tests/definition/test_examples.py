@@ -38,7 +38,8 @@ def processes() -> Any:
 def test_every_sample_workflow_compiles_and_its_module_serves_it(path: Path) -> None:
     from freshet.execution.registry import REGISTRY
 
-    importlib.import_module(f"examples.{path.parent.name}.processes")
+    if (path.parent / "processes.py").exists():
+        importlib.import_module(f"examples.{path.parent.name}.processes")
     for document in load_file(path):
         for task in compile_document(document).walk():
             if task.kind is Kind.PROCESS and task.process is not None:

@@ -137,6 +137,11 @@ BROKEN: list[tuple[str, str, str, int, str]] = [
         "unknown_param", "/using/a", 7, "params.x, which is not declared",
     ),
     ("      image: /a:1\n      result_table: '${{ parms.t }}'\n", "unknown_variable", "/result_table", 7, "'parms'"),
+    ("      image: /a:1\n      result_table: a b\n", "bad_name", "/result_table", 7, "is not the name of a Snowflake"),
+    (
+        "      spec_template_file: '@s/x.yaml'\n      using: {FRESHET_TASK: x}\n",
+        "reserved_name", "/using", 7, "must not set 'FRESHET_TASK'",
+    ),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.emulator.client import Client
 from tests.emulator.server import EmulatorProcess, ended, fresh, shell, status, until
 
-from freshet.snowflake import JobServices, JobStatus, SnowflakeRefusedError
+from freshet.snowflake import JobServices, JobStatus, SnowflakeRefusedError, Specification
 
 FOREVER = shell("exec sleep 600")
 
@@ -215,3 +215,31 @@ def test_a_switch_that_makes_no_sense_is_refused_by_name(switches: Switches, wro
     answer = httpx.post(switches.url, json=wrong)
     assert answer.status_code == 400
     assert word in answer.json()["message"]
+
+
+def test_a_missing_privilege_refuses_what_it_fits_until_it_is_back(services: JobServices, switches: Switches) -> None:
+    sql = unique()
+    fault = switches.on("no_privilege", statement=sql, on="compute pool 'P'")
+    for _ in range(2):
+        with pytest.raises(
+            SnowflakeRefusedError, match="Insufficient privileges to operate on compute pool 'P'"
+        ) as error:
+            services.execute(sql)
+        assert (error.value.errno, error.value.sqlstate) == (3001, "42501")
+    switches.off(fault)
+    assert services.execute(sql)
+
+
+@pytest.mark.parametrize(("value", "taken"), [("abc1", True), ('"a b"', True), ("[1, 2]", True), ("a b", False)])
+def test_a_template_takes_values_that_are_alphanumeric_or_json(
+    services: JobServices, pool: str, value: str, taken: bool
+) -> None:
+    template = "spec: {containers: [{name: main, image: /a:1, command: ['true'], env: {A: {{ a }} } }]}".replace(
+        "{{ a }}", "'x'" if value.startswith("[") else "{{ a }}"
+    )
+    specification = Specification(text=template, using={"a": value})
+    if taken:
+        services.submit(fresh(), pool, specification, "c")
+    else:
+        with pytest.raises(SnowflakeRefusedError, match="neither alphanumeric nor JSON"):
+            services.submit(fresh(), pool, specification, "c")

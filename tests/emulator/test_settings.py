@@ -23,6 +23,7 @@ JWT, PAT = {"authenticator": "SNOWFLAKE_JWT"}, {"authenticator": "programmatic_a
         ({"token_file_path": "/nowhere"}, "oauth", "token_file_path"),
         ({"user": "u", "private_key_file": __file__}, "snowflake_jwt", "private_key_file"),
         ({"user": "u", "password": "x", "private_key_file": __file__, **JWT}, "snowflake_jwt", "private_key_file"),
+        ({"user": "u", "password": "x", **PAT}, "programmatic_access_token", "token"),
         ({"user": "u", "token_file_path": "/t", **PAT}, "programmatic_access_token", "token_file_path"),
     ],
 )

@@ -101,3 +101,22 @@ def test_a_script_on_snowflake_is_begun_once_whoever_dies_around_it(
     assert services.execute(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"] == 1
     assert site.sql("select id from engine.bundle union all select id from engine.report") == []
     site.assert_recorded_once(run)
+
+
+def test_a_lost_node_uses_up_none_of_the_users_retries(
+    workers: Workers, services: JobServices, emulator: EmulatorProcess
+) -> None:
+    pool = fresh("POOL")
+    services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
+    script = "case $FRESHET_ATTEMPT in 1) sleep 600;; 2) exit 3;; *) echo 7;; esac"
+    container: dict[str, Any] = {"image": "/db/s/shell:1", "compute_pool": pool, "command": ["sh", "-c", script]}
+    site = workers.site
+    site.apply({"name": "losses", "tasks": {"job": {"job_service": container, "retries": 1}}})
+    emulator.fault(kind="node_lost", times=1)
+    run = site.start("losses")
+    workers.start()
+    found = workers.until_recorded(run)
+    assert (found["state"], found["tasks"]["job"]["result"]) == ("succeeded", 7), found
+    assert found["tasks"]["job"]["attempts"] == 3
+    errors = site.sql("select attempt, error_class from log.attempt where error_class is not null order by attempt")
+    assert [(row["attempt"], row["error_class"]) for row in errors] == [(1, "node_lost"), (2, "user")]

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -47,6 +48,7 @@ from freshet.definition.specification_text import check_template, filled, read_s
 from freshet.domain.model import CONTEXT_VARIABLES
 from freshet.expressions import has_template
 from freshet.snowflake import template_value
+from freshet.snowflake.text import object_name
 
 FORMS = ("image", "spec", "spec_file", "spec_template", "spec_template_file")
 #: Keys that say more about the image's container; a specification says that itself.
@@ -63,6 +65,17 @@ def _value(value: Any) -> Any:
     return json_text(value) if isinstance(value, list | dict) else value
 
 
+def _table(text: str) -> str:
+    """A name, or what a run makes one of."""
+    if not has_template(text):
+        try:
+            object_name(text)
+        except ValueError as error:
+            raise refusal("bad_name", f"is refused: {error}") from error
+    return text
+
+
+ResultTable = Annotated[Template, AfterValidator(_table)]
 TemplateText = Annotated[str, AfterValidator(check_template)]
 UsingValue = Annotated[Template, BeforeValidator(_value), WithJsonSchema({"description": "A value, or `${{ … }}`."})]
 InlineSpecification = Annotated[
@@ -93,7 +106,7 @@ class JobServiceFile(FilePart):
     query_warehouse: Identifier | None = None
     external_access_integrations: Annotated[list[Identifier], Field(max_length=MAX_INTEGRATIONS)] = []
     comment: Annotated[Template, Field(max_length=256)] | None = None
-    result_table: Annotated[Template, Field(min_length=1)] | None = None
+    result_table: ResultTable | None = None
     start_timeout: Timeout = 900.0
 
     @model_validator(mode="after")
@@ -112,6 +125,14 @@ class JobServiceFile(FilePart):
         if self.spec_template is not None:
             self._check_template(self.spec_template)
         return self
+
+    @field_validator("using")
+    @classmethod
+    def _not_the_context(cls, using: dict[str, str]) -> dict[str, str]:
+        for name in CONTEXT_VARIABLES:
+            if name in using:
+                raise refusal("reserved_name", f"must not set {name!r}, which a run sets itself")
+        return using
 
     def _check_template(self, text: str) -> None:
         for name, sentence in template_problems(text, self.using):

@@ -20,7 +20,8 @@ from freshet.snowflake.text import object_name
 
 #: Bytes of a payload that fit into the environment of a container.
 PAYLOAD_LIMIT = 32 * 1024
-#: The line of a job's comment that names the table of its result.
+#: The line of a job's comment that names the table of its result. It travels with the job, because whoever watches it
+#: has no payload from which the name could be rendered once more.
 RESULT_MARK = "result: "
 
 Render = Callable[[str], str]

@@ -75,7 +75,11 @@ class JobServices:
             "COMMENT": literal(comment),
         }
         try:
-            self._session.execute(self._submit_statement(name, compute_pool, source, options))
+            statement = self._submit_statement(name, compute_pool, source, options)
+        except ValueError as error:
+            raise SnowflakeRefusedError(f"The specification can't be named in a statement: {error}.") from error
+        try:
+            self._session.execute(statement)
         except SnowflakeRefusedError as error:
             if error.errno != TAKEN:
                 raise

@@ -13,7 +13,7 @@ PREFIX = "FRESHET_SNOWFLAKE_"
 CREDENTIALS = {
     "snowflake": ("password",),
     "snowflake_jwt": ("private_key_file", "private_key"),
-    "programmatic_access_token": ("token", "token_file_path"),
+    "programmatic_access_token": ("token", "token_file_path", "password"),
     "oauth": ("token_file_path", "token"),
 }
 #: Which of them is meant if none is named.
@@ -82,8 +82,10 @@ class SnowflakeSettings:
             raise _refused(f"{_variable('authenticator')} must be one of {known}, not {self.authenticator!r}")
         kept = self._credential(authenticator, CREDENTIALS[authenticator])
         # The connectors take what is given for what is meant: one credential is all they get.
-        others: dict[str, Any] = {name: None for name in (*MEANT, "private_key") if name != kept}
-        return replace(self, authenticator=authenticator, **others)
+        changes: dict[str, Any] = {name: None for name in (*MEANT, "private_key") if name != kept}
+        if authenticator == "programmatic_access_token" and kept == "password":
+            changes |= {"token": self.password, "password": None}
+        return replace(self, authenticator=authenticator, **changes)
 
     def _credential(self, authenticator: str, credentials: tuple[str, ...]) -> str:
         found = next((name for name in credentials if getattr(self, name) is not None), None)

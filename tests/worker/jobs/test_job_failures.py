@@ -12,6 +12,7 @@ from tests.worker.conftest import Serve
 from tests.worker.jobs.conftest import Told
 from tests.worker.rows import Rows
 from tests.worker.test_job_service import Job, name_of, served
+from tests.worker.test_process import logs
 
 from freshet.bus import Bus, Message
 from freshet.runtime import fault
@@ -112,6 +113,18 @@ def test_a_job_that_only_the_history_knows_is_judged_by_it(
         rows.sql("delete from engine.report")
     assert ends[0]["s"] == "succeeded"
     assert failure(ends[1:])[:2] == ("failed", "user")
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "succeeded"), (3, "failed")])
+def test_whatever_a_container_writes_is_kept_and_disturbs_nothing(
+    code: int, state: str, job: Job, serve: Serve, watch_until: Any, rows: Rows
+) -> None:
+    bundle = job(rf"printf 'a\0b \360\237\214\212 \377 $$ \\ \047 \042\n'; echo 1; exit {code}")
+    serve(bundle)
+    (outcome,) = watch_until(bundle)
+    assert outcome["s"] == state
+    log = logs(rows)[""]
+    assert log.startswith("a\N{REPLACEMENT CHARACTER}b 🌊 \N{REPLACEMENT CHARACTER} $$ \\ ' \"\n1")
 
 
 # --- what Snowflake refuses ------------------------------------------------------------------------------------------

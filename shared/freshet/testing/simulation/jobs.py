@@ -12,8 +12,17 @@ from typing import Any
 
 import orjson
 
-from freshet.snowflake import ContainerRow, JobRow, JobServices, JobStatus, PoolRow, Specification
-from freshet.snowflake.errors import TAKEN, JobNameTakenError
+from freshet.snowflake import (
+    ContainerRow,
+    JobRow,
+    JobServices,
+    JobStatus,
+    PoolRow,
+    SnowflakeRefusedError,
+    Specification,
+)
+from freshet.snowflake.errors import MISSING, TAKEN, JobNameTakenError
+from freshet.snowflake.rows import Row
 from freshet.testing.simulation.behaviour import FAIL, FOR_EVER, HANG, Behaviour, Plan, Try
 from freshet.testing.twins.passage import Passage, verb
 
@@ -129,15 +138,16 @@ class JobServicesTwin(JobServices):
         job = self._account.present().get(name)
         return None if job is None else self._row(name, job)
 
-    def is_ours(self, name: str, comment: str) -> bool:
-        """Whether there is a job of this name that was submitted with this comment."""
-        found = self.describe(name)
-        return found is not None and found.comment == comment
-
     @verb
     def pool(self, name: str) -> PoolRow | None:
         """A pool that is always up."""
         return PoolRow(name=name, state="ACTIVE", family="CPU_X64_XS", max_nodes=1, active_nodes=1, auto_resume=True)
+
+    @verb
+    def table_rows(self, name: str, take: Callable[[Row], bool]) -> None:
+        """There are no tables here."""
+        del take
+        raise SnowflakeRefusedError(f"Object '{name}' does not exist or not authorized.", errno=MISSING)
 
     @verb
     def history(self, name: str) -> JobRow | None:
