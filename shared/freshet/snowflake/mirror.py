@@ -102,9 +102,9 @@ def _script(place: str) -> list[str]:
     merge = f"MERGE INTO {place}.{LEDGER} AS m USING ({keys}) AS s ON m.part = s.part"
     return [
         "BEGIN",
-        f"{merge} WHEN NOT MATCHED THEN INSERT (part, written) VALUES (s.part, FALSE)",  # noqa: S608
+        f"{merge} WHEN NOT MATCHED THEN INSERT (part, written) VALUES (s.part, FALSE)",  # noqa: S608 - as above
         *(_insert(place, table) for table in TABLES),
-        f"UPDATE {place}.{LEDGER} SET written = TRUE WHERE NOT written",  # noqa: S608
+        f"UPDATE {place}.{LEDGER} SET written = TRUE WHERE NOT written",  # noqa: S608 - as above
         "COMMIT",
     ]
 
@@ -113,7 +113,7 @@ def _insert(place: str, table: str) -> str:
     columns = TABLES[table]
     values = ", ".join(f"r.value:{column}::{kind}" for column, kind in columns.items())
     return (
-        f"INSERT INTO {place}.{table} ({', '.join(columns)}) SELECT {values}"  # noqa: S608
+        f"INSERT INTO {place}.{table} ({', '.join(columns)}) SELECT {values}"  # noqa: S608 - as above
         f" FROM TABLE(FLATTEN(INPUT => PARSE_JSON(?))) AS r"
         f" JOIN {place}.{LEDGER} AS m ON m.part = r.value:part::VARCHAR WHERE NOT m.written"
     )
