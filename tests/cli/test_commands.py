@@ -306,6 +306,23 @@ def test_changing_commands_ask_the_server(call: Call, server: Server, arguments:
     assert server.requests[0][0] == request_line
 
 
+def test_a_job_list_is_imported_as_the_options_say(call: Call, server: Server, tmp_path: Path) -> None:
+    jobs = tmp_path / "nightly.json"
+    entry = {"task_name": "a", "compute_pool_name": "P", "job_name": "j", "table_name": "t", "retry_count": 2}
+    jobs.write_text(json.dumps([{**entry, "after_task_name": "root_task"}]))
+    server.on("PUT /api/v1/workflows/nightly", (201, {"name": "nightly", "version": 1, "created": True}))
+    done = call("import-jobconfig", str(jobs), "--on-failure", "continue", "--warehouse", "WH", "--schedule", "PT5M")
+    assert (done.code, done.out) == (0, "nightly v1 applied.\n")
+    (sent,) = [body for what, body in server.requests if what.startswith("PUT")]
+    assert sent["schedule"] == {"every": "PT5M"}
+    assert sent["tasks"]["a"]["on_failure"] == "continue"
+    assert sent["tasks"]["a"]["retries"] == {"limit": 2}
+    assert sent["tasks"]["a"]["job_service"]["env"]["SNOWFLAKE_WAREHOUSE"] == "WH"
+    refused = call("import-jobconfig", str(jobs), "--on-failure", "explode")
+    assert refused.code == 2
+    assert "on_failure must be block or continue, not 'explode'" in refused.err
+
+
 def test_delete_is_done_also_when_there_is_nothing_left_to_delete(call: Call, server: Server) -> None:
     server.on("DELETE /api/v1/workflows/hello", (204, None))
     assert call("delete", "hello").out == "Done\n"

@@ -117,6 +117,27 @@ def several_statements_are_one_request(connect: Connect) -> None:
     assert refusal(cursor, "SELECT 1; SELECT 2") == (8, "0A000")
 
 
+def the_history_shows_queries_by_their_tag(connect: Connect) -> None:
+    tag, table = fresh(), fresh()
+    cursor = connect(session_parameters={"QUERY_TAG": tag}).cursor()
+    cursor.execute(f"CREATE TABLE {table} (i INT); INSERT INTO {table} VALUES (1), (2)", num_statements=2)
+    assert refusal(cursor, "SELECT nothing FROM nowhere")[0] == 2003
+    cursor.execute("ALTER SESSION UNSET QUERY_TAG")
+    cursor.execute("SELECT 1")
+    columns = "query_type, execution_status, error_code, query_text, user_name, database_name, rows_produced"
+    for function in ("QUERY_HISTORY", "QUERY_HISTORY_BY_USER", "QUERY_HISTORY_BY_SESSION"):
+        source = f"TABLE(FRESHET.INFORMATION_SCHEMA.{function}(RESULT_LIMIT => 1000))"
+        cursor.execute(f"SELECT {columns} FROM {source} WHERE query_tag = '{tag}' ORDER BY start_time, query_type DESC")
+        found = cursor.fetchall()
+        assert [row[1] for row in found] == ["SUCCESS", "SUCCESS", "SUCCESS", "FAILED_WITH_ERROR", "SUCCESS"]
+        assert [row[2] for row in found] == [None, None, None, "002003", None]
+        assert "MULTI_STATEMENT" in [row[0] for row in found[:2]]
+        assert found[2][3] == f"INSERT INTO {table} VALUES (1), (2)"
+        assert {row[4:6] for row in found} == {("FRESHET", "FRESHET")}
+    cursor.execute("SELECT COUNT(*) FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY(RESULT_LIMIT => 2))")
+    assert cursor.fetchone() == (2,)
+
+
 def transactions_end_as_told(connect: Connect) -> None:
     connection, table = connect(), fresh()
     cursor = connection.cursor()
@@ -257,6 +278,7 @@ CLAIMS: list[Callable[[Connect], None]] = [
     rows_come_as_dictionaries_and_in_portions,
     a_query_runs_in_the_background_and_can_be_aborted,
     several_statements_are_one_request,
+    the_history_shows_queries_by_their_tag,
     transactions_end_as_told,
     merge_counts_what_it_did,
     variables_and_places_belong_to_the_session,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
+import datetime as dt
 import decimal
 import json
 import sys
@@ -34,10 +36,13 @@ from snowflake import connector  # noqa: E402 - found by the path above
 from freshet.snowflake import (  # noqa: E402
     JobServices,
     JobStatus,
+    Place,
+    Queries,
     SnowflakeLoginRefusedError,
     SnowflakeRefusedError,
     SnowflakeSettings,
 )
+from freshet.snowflake.mirror import LEDGER, MirrorTables, Part  # noqa: E402
 
 PLACE: dict[str, Any] = {"account": "local", "host": "127.0.0.1", "port": PORT, "protocol": "http"}
 SETTINGS = SnowflakeSettings(**PLACE, database="FRESHET", schema="PUBLIC", user="freshet", password="freshet")
@@ -164,6 +169,46 @@ def a_table_is_read_row_by_row() -> None:
     services.close()
 
 
+def scripts_are_found_again_by_their_tag() -> None:
+    queries, tag, table = Queries(SETTINGS), f"freshet/{fresh()}", fresh()
+    text = f"CREATE TEMPORARY TABLE {table} (i INT, v VARIANT); INSERT INTO {table} SELECT 1, PARSE_JSON('[\"ü\"]'); "
+    begun = queries.start(text + f"SELECT * FROM {table}", tag, Place(role="R"), several=True, timeout=60.0)
+    other = Queries(SETTINGS)  # as after a loss: another session, another process
+    while (found := other.tagged([tag]))[0].running:
+        pass
+    assert (found[0].id, [row.succeeded for row in found]) == (begun, [True] * 4)
+    assert other.rows(found[-1].id, limit=1000) == ([{"i": 1, "v": ["ü"]}], True)
+    failed = other.start("SELECT nothing FROM nowhere", f"{tag}/2", Place(), several=False)
+    while (row := queries.tagged([f"{tag}/2"])[0]).running:
+        pass
+    assert (row.id, row.failed, row.code) == (failed, True, 2003)
+    endless = other.start("SELECT 1; SELECT SYSTEM$WAIT(600)", f"{tag}/3", Place(), several=True)
+    assert endless in [row.id for row in queries.running(tag)]
+    queries.abort(endless)
+    queries.abort(endless)
+    while queries.running(tag):
+        pass
+    queries.close()
+    other.close()
+
+
+def rows_are_mirrored_once() -> None:
+    services, schema = JobServices(SETTINGS), fresh()
+    services.execute(f"CREATE SCHEMA FRESHET.{schema}")
+    tables = MirrorTables(dataclasses.replace(SETTINGS, schema=schema, paramstyle="qmark"))
+    moment = dt.datetime(2026, 3, 1, 10, 20, 30, 250_001, tzinfo=dt.UTC)
+    row = {"root_task_name": "it's \\ \n ?", "graph_start_time": moment, "errors": "", "task_name": None}
+    part = Part(run=uuid.UUID(int=7), table="jobs_run_stats", number=0, rows=[row, row])
+    for _ in range(2):
+        tables.write([part])
+        found = services.execute(f"SELECT * FROM FRESHET.{schema}.jobs_run_stats")
+        assert [{name: each[name] for name in row} for each in found] == [row, row]
+    assert len(services.execute(f"SELECT * FROM FRESHET.{schema}.{LEDGER}")) == 1
+    services.execute(f"DROP SCHEMA FRESHET.{schema}")
+    tables.close()
+    services.close()
+
+
 CLAIMS: list[Callable[[Any], None]] = [
     types_come_back,
     rows_of_many_bindings_are_counted,
@@ -182,6 +227,8 @@ def main() -> None:
     jobs_are_driven()
     every_credential_logs_in()
     a_table_is_read_row_by_row()
+    scripts_are_found_again_by_their_tag()
+    rows_are_mirrored_once()
     for plain in connector_claims.CLAIMS:
         with contextlib.ExitStack() as opened:
             plain(lambda opened=opened, **changes: opened.enter_context(connector.connect(**ARGUMENTS | changes)))

@@ -19,7 +19,7 @@ from freshet.execution.query import query_tag, run_of_tag, tag_prefix
 from freshet.execution.query_watch import REAP_EVERY, QueryWatcher
 from freshet.execution.supervisor import Supervisor
 from freshet.runtime.settings import WorkerSettings
-from freshet.snowflake import JobServices, Queries, QueryRow, SnowflakeUnreachableError
+from freshet.snowflake import JobServices, Place, Queries, QueryRow, SnowflakeUnreachableError
 
 Script = Callable[..., int]
 WAIT = "SELECT SYSTEM$WAIT(600)"
@@ -235,8 +235,9 @@ def test_a_new_attempt_is_another_query(script: Script, serve: Serve, rows: Rows
 def test_a_script_that_runs_too_long_is_aborted(
     script: Script, serve: Serve, rows: Rows, watcher: QueryWatcher, queries: Queries
 ) -> None:
-    bundle = script(f"SELECT 1; {WAIT}; SELECT 2", timeout_s=0.5)
+    bundle = script(f"SELECT 1; {WAIT}; SELECT 2")
     serve(bundle)
+    rows.sql("update engine.bundle set timeout_s = 0.5")  # so that Snowflake does not end it by itself
     tag = tag_of(rows, bundle)
     outcome = ended(watcher, rows, bundle)
     assert (outcome["s"], outcome["e"]["class"]) == ("timed_out", "timeout")
@@ -352,11 +353,25 @@ def test_many_scripts_cost_one_question_a_turn(
 
 
 def test_an_idle_watch_asks_snowflake_nothing(watcher: QueryWatcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher.turn()
-    monkeypatch.setattr(watcher._queries, "_session", None)
-    monkeypatch.setattr(watcher, "_reaped_at", watcher._reaped_at - REAP_EVERY)
-    assert watcher.turn().in_flight == 0
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher._queries, "_session", None)
+        assert watcher.turn().in_flight == 0
+        watcher._reaped_at, watcher._worked_at = watcher._reaped_at - REAP_EVERY, float("-inf")
+        assert watcher.turn().in_flight == 0
+
+
+def test_what_workers_left_behind_that_are_all_gone_is_aborted_a_minute_after_the_start(
+    watcher: QueryWatcher, rows: Rows, queries: Queries
+) -> None:
+    tag = query_tag(rows.one("select id from engine.installation"), uuid4(), "t", "", 1)
+    queries.start(WAIT, tag, Place(), several=False)
+    stranger = query_tag("OTHER", uuid4(), "t", "", 1)
+    queries.start(WAIT, stranger, Place(), several=False)
+    assert watcher.turn().reaped == 0
+    watcher._reaped_at -= REAP_EVERY
+    assert watcher.turn().reaped >= 1  # and what other tests have left
+    until(lambda: not shown(queries, tag)[0].running)
+    assert shown(queries, stranger)[0].running
 
 
 def test_a_worker_without_the_connection_hands_the_script_back(script: Script, serve: Serve) -> None:

@@ -77,7 +77,8 @@ class QueryWatcher:
         self._log_limit = log_limit
         self._spawn = spawn
         self._seen_at: dict[str, float] = {}  # when a watch was first seen, by its tag
-        self._reaped_at = self._worked_at = float("-inf")
+        self._reaped_at: float | None = None
+        self._worked_at = float("-inf")
         self._end = threading.Event()
         self._beside: Running | None = None
 
@@ -241,12 +242,15 @@ class QueryWatcher:
     # --- what nobody owns -------------------------------------------------------------------------------------------
 
     def _reap_due(self, *, working: bool) -> bool:
-        """At the start, and now and then while there is work, and once more after it: an idle watch asks nothing."""
+        """A minute after the start, now and then while there is work, and once more after it; an idle watch asks
+        nothing, and a start does not wait for Snowflake.
+        """
         now = self._clock.monotonic()
+        if self._reaped_at is None:
+            self._reaped_at = self._worked_at = now
         if working:
             self._worked_at = now
-        first = self._reaped_at == float("-inf")
-        return first or (now - self._reaped_at >= REAP_EVERY and self._worked_at >= self._reaped_at)
+        return now - self._reaped_at >= REAP_EVERY and self._worked_at >= self._reaped_at
 
     def _reap(self) -> int:
         """Abort the running scripts that no attempt owns; how many queries that were."""

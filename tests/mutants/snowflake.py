@@ -1,0 +1,93 @@
+"""Bugs of scripts on Snowflake and of the mirror, on real Postgres and Redis and the local Snowflake."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+EXECUTION = "shared/freshet/execution"
+
+
+def query(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/worker/test_query.py::test_{name}" for name in names)
+
+
+def mirror(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/recording/test_mirror.py::test_{name}" for name in names)
+
+
+def bug(name: str, file: str, old: str, new: str, tests: tuple[str, ...]) -> Mutant:
+    return Mutant(name=f"snowflake: {name}", file=file, old=old, new=new, tests=tests)
+
+
+MUTANTS = (
+    bug(
+        "a script is begun again by the next claim",
+        f"{EXECUTION}/query.py",
+        "        if known:\n",
+        "        if known and known[0].failed:\n",
+        query("a_new_claim_of_the_same_attempt_finds_the_script"),
+    ),
+    bug(
+        "what an unfolded report owns is aborted",
+        f"{EXECUTION}/query_watch.py",
+        "if row.tag not in owned]",
+        "if row.tag not in self._seen_at]",
+        query("a_script_that_somebody_owns_is_not_reaped"),
+    ),
+    bug(
+        "a cancelled script goes on",
+        f"{EXECUTION}/query_watch.py",
+        "self._reap() if gone or",
+        "self._reap() if",
+        query("a_script_whose_run_was_cancelled_is_aborted"),
+    ),
+    bug(
+        "an expired script goes on",
+        f"{EXECUTION}/query_watch.py",
+        "            if row.running:\n                self._queries.abort(row.id)",
+        "            if row.running:\n                pass",
+        query("a_script_that_runs_too_long_is_aborted"),
+    ),
+    bug(
+        "the platform's failure uses up a retry",
+        f"{EXECUTION}/query_outcome.py",
+        "if culprit.code in PLATFORM - {CANCELED, TIMED_OUT}:",
+        "if culprit.code in {CANCELED, TIMED_OUT}:",
+        query("a_failure_inside_snowflake_charges_no_retry"),
+    ),
+    bug(
+        "a part that is sent twice is written twice",
+        "shared/freshet/snowflake/mirror.py",
+        " WHERE NOT m.written",
+        "",
+        mirror("an_answer_that_is_lost_doubles_nothing"),
+    ),
+    bug(
+        "runs are marked before they are written",
+        "shared/freshet/recording/mirror.py",
+        '            fault.reach("mirror.read")\n',
+        '            self._store.mark(request.runs)\n            fault.reach("mirror.read")\n',
+        mirror("a_pass_that_breaks_off_anywhere_doubles_nothing_and_loses_nothing"),
+    ),
+    bug(
+        "a run is mirrored while a fact of it waits",
+        "shared/freshet/storage/sql/mirror.sql",
+        "    and not exists (select from engine.outbox o where o.run_id = r.run_id)\n",
+        "",
+        mirror("a_run_is_copied_when_it_has_ended_and_is_recorded_as_a_whole"),
+    ),
+    bug(
+        "a refused request leaves its transaction open",
+        "shared/freshet/snowflake/mirror.py",
+        "            self._session.close()\n            raise",
+        "            raise",
+        mirror("a_statement_that_fails_leaves_nothing_of_its_request_and_nothing_open"),
+    ),
+    bug(
+        "the mark passes a fact that waits",
+        "shared/freshet/storage/sql/mirror.sql",
+        "        (select min(created_at) from engine.outbox) - interval '1 day',\n",
+        "",
+        mirror("the_mark_moves_on_and_never_beyond_what_is_not_mirrored"),
+    ),
+)
