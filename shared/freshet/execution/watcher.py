@@ -4,7 +4,8 @@ Purpose: one worker of an installation polls one statement for all jobs and ends
 is ended once, by the same delete as everything else; a transient error of Snowflake's fails no task; what is shown is
 read before the rows; a turn costs one statement about all jobs, one about all pools while some job waits for one, and
 a bounded number about single jobs: logs of those that run (`freshet.execution.log_tail`), reasons of those that wait
-(`freshet.execution.pending`), ends. Never: a drop, which is for `freshet.execution.reaper` to decide.
+(`freshet.execution.pending`), ends; besides, one for each job with a timeout when it is first
+seen running. Never: a drop, which is for `freshet.execution.reaper` to decide.
 """
 
 from __future__ import annotations
@@ -284,7 +285,6 @@ class Watcher:
     def _forget(self, shown: set[str]) -> None:
         for name in self._seen_at.keys() - shown:
             del self._seen_at[name], self._ran_before[name]
-        self._tail.forget(shown)
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
