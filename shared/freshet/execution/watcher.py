@@ -178,6 +178,7 @@ class Watcher:
     def turn(self) -> Watched:
         """Poll once, if this worker has the watch. Raises UnreachableError."""
         if not self._candidate.campaign():
+            self._tail.follow([])  # another one reads the logs now, and nothing here is urgent
             return Watched(leads=False)
         now = self._clock.monotonic()
         if not self._shown and now - self._reaped_at < self._look_every and not self._store.watched():
