@@ -436,6 +436,16 @@ def test_what_a_job_prints_is_there_while_it_runs(
     assert printed(rows) == "begun\nover"
 
 
+def test_a_watcher_that_has_lost_the_watch_is_in_no_hurry(
+    job: Job, serve: Serve, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(job("echo begun; sleep 1000"))
+    until(lambda: [watcher.turn(), watcher._tail.danger_in() < float("inf")][1])
+    monkeypatch.setattr(watcher._candidate, "campaign", lambda: False)
+    assert not watcher.turn().leads
+    assert watcher._tail.danger_in() == float("inf")
+
+
 #: A job that prints 1,000 numbered lines, 130 KB in all: more than Snowflake shows of it at once.
 LINES = "".join(f"line {number:04} {'x' * 119}\n" for number in range(1, 1001))
 

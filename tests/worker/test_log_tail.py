@@ -96,8 +96,8 @@ def test_a_job_that_is_about_to_outrun_its_window_shortens_the_pause(
     account.printed["J1"] = "x" * (WINDOW // 2)
     sut.follow(watches)
     assert 0 < sut.danger_in() <= LIVELY
-    sut.forget([])
-    assert sut.danger_in() == float("inf")
+    sut.follow([])
+    assert sut.danger_in() == float("inf")  # it is over, and hurries nobody
 
 
 def test_a_silent_job_is_asked_less_and_less_often(account: Account, clock: TurnedClock, sut: LogTail) -> None:
@@ -129,6 +129,7 @@ def test_a_log_that_is_full_is_not_read_any_more(account: Account, clock: Turned
     watches = [account.watch(1)]
     account.printed["J1"] = "0123456789 and more"
     assert sut.follow(watches) == 1
+    assert sut.danger_in() == float("inf")
     clock.turn(SLOWEST)
     assert sut.follow(watches) == 0
     assert "".join(account.kept["J1"]).startswith("0123456789\n[Freshet: the log of this attempt is cut here")

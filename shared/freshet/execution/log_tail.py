@@ -80,13 +80,13 @@ class LogTail:
         self._full: set[str] = set()  # jobs of whose log nothing more is kept
 
     def follow(self, running: Iterable[Row]) -> int:
-        """Read on in the logs of jobs that run; how many were read. Raises UnreachableError."""
-        now = self._clock.monotonic()
-        wanted = [
-            (pace, watch)
-            for watch in running
-            if watch["job_name"] not in self._full and (pace := self._pace(watch["job_name"], now)).due <= now
-        ]
+        """Read on in the logs of the jobs that run, all of them; how many were read. Raises UnreachableError."""
+        now, watches = self._clock.monotonic(), list(running)
+        self._full &= {watch["job_name"] for watch in watches}
+        watches = [watch for watch in watches if watch["job_name"] not in self._full]
+        # Whoever is not followed any more is in danger of nothing.
+        self._paces = {watch["job_name"]: self._pace(watch["job_name"], now) for watch in watches}
+        wanted = [(pace, watch) for watch in watches if (pace := self._paces[watch["job_name"]]).due <= now]
         wanted.sort(key=lambda each: (min(each[0].danger, now), each[0].looked))
         for _, watch in wanted[: self._reads]:
             self._read(watch)
@@ -110,19 +110,12 @@ class LogTail:
         self._keep(watch, window)
         return window
 
-    def forget(self, shown: Iterable[str]) -> None:
-        """Only these jobs are there still."""
-        here = set(shown)
-        self._full &= here
-        for name in self._paces.keys() - here:
-            del self._paces[name]
-
     def _pace(self, name: str, now: float) -> Pace:
-        return self._paces.setdefault(name, Pace(looked=now, due=now))
+        return self._paces.get(name) or Pace(looked=now, due=now)
 
     def _read(self, watch: Row) -> None:
         name: str = watch["job_name"]
-        pace = self._paces[name]
+        pace = self._paces[name]  # its own, also if nothing more of the log is kept after this
         try:
             window = settled(_storable(self._jobs.logs(name, self._container_of(watch))))
         except SnowflakeRefusedError as error:
@@ -151,6 +144,7 @@ class LogTail:
         parts = [part for text in texts if (part := _part(capped, text)) is not None]
         if capped.full:
             self._full.add(where.job)
+            self._paces.pop(where.job, None)
         if not parts:
             return
         try:

@@ -76,7 +76,7 @@ class Pending:
 
 def reason(message: str, job: JobRow, pools: Mapping[str, PoolRow] | None) -> str:
     """What a job waits for, in a sentence. `pools` is None if they can't be seen."""
-    said = message or "Snowflake gives no reason yet"
+    said = message or "Waiting to start"
     pool = (pools or {}).get(job.compute_pool)
     if pools is None:
         return f"{said}."

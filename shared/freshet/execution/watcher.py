@@ -4,7 +4,8 @@ Purpose: one worker of an installation polls one statement for all jobs and ends
 is ended once, by the same delete as everything else; a transient error of Snowflake's fails no task; what is shown is
 read before the rows; a turn costs one statement about all jobs, one about all pools while some job waits for one, and
 a bounded number about single jobs: logs of those that run (`freshet.execution.log_tail`), reasons of those that wait
-(`freshet.execution.pending`), ends. Never: a drop, which is for `freshet.execution.reaper` to decide.
+(`freshet.execution.pending`), ends; besides, one for each job with a timeout when it is first
+seen running. Never: a drop, which is for `freshet.execution.reaper` to decide.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ class Watcher:
     def turn(self) -> Watched:
         """Poll once, if this worker has the watch. Raises UnreachableError."""
         if not self._candidate.campaign():
+            self._tail.follow([])  # another one reads the logs now, and nothing here is urgent
             return Watched(leads=False)
         now = self._clock.monotonic()
         if not self._shown and now - self._reaped_at < self._look_every and not self._store.watched():
@@ -292,7 +294,6 @@ class Watcher:
             del self._seen_at[name], self._ran_before[name]
         for name in self._speakers.keys() - shown:
             del self._speakers[name]
-        self._tail.forget(shown)
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
