@@ -37,6 +37,7 @@ FIXED = {
     "small": "bench-small",
     "list": "bench-list",
     "rows": "bench-rows",
+    "rows-each": "bench-rows-each",
     "payload": "bench-payload",
     "nested": "bench-nested",
     "diamonds": "bench-diamond",
@@ -115,7 +116,7 @@ class Installation:
         if kind == "diamonds":
             return {**answer, "joined": self._items(runs)}
         found = self.client.get(f"/api/v1/runs/{runs[0]}/tasks/end/result").raise_for_status().json()["result"]
-        return {**answer, **found, **(self._rows(runs[0]) if kind == "rows" else {})}
+        return {**answer, **found, **(self._rows(runs[0]) if kind.startswith("rows") else {})}
 
     def settle(self) -> float:
         """Until the recorder has written everything."""
@@ -190,7 +191,7 @@ class Installation:
         self.await_true(lambda: self.value("select count(*) from engine.process where name like 'bench_%'"))
         for document in workflows.fixed():
             self.apply(document)
-        for kind in ("fan", "rows"):
+        for kind in ("fan", "rows", "rows-each"):
             self.finish(self.start(kind, {"n": WARM_ITEMS}))
         self.finish(self.start("hop", {"length": 10}))
         self.settle()

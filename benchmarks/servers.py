@@ -57,6 +57,18 @@ class Servers:
         with redis.Redis.from_url(self.redis_url) as connection:
             return int(connection.info("memory")["used_memory"])
 
+    def redis_traffic(self) -> int:
+        """Bytes that Redis has received and sent since its start."""
+        with redis.Redis.from_url(self.redis_url) as connection:
+            stats = connection.info("stats")
+        return int(stats["total_net_input_bytes"]) + int(stats["total_net_output_bytes"])
+
+    def written_ahead(self) -> int:
+        """Bytes of Postgres' log since its start: what a disk has to take and a replica to receive."""
+        with psycopg.connect(self.database_url) as session:
+            row = session.execute("select pg_current_wal_lsn() - '0/0'").fetchone()
+        return int(row[0]) if row else 0
+
     def database_bytes(self) -> int:
         """Size of the engine's database on disk."""
         with psycopg.connect(self.database_url) as session:

@@ -43,9 +43,15 @@ def make_table(payload: Mapping[str, Any], context: Any) -> int:
     return int(context.params["n"])
 
 
-@process("bench_row", version="1.0.0")
+@process("bench_row_each", version="1.0.0")
+def insert_row_alone(payload: int, context: Any) -> int:
+    """One row; the effect and the report are a transaction of their own."""
+    return insert_row(payload, context)
+
+
+@process("bench_row", version="1.0.0", commit="bundle")
 def insert_row(payload: int, context: Any) -> int:
-    """One row; the effect and the report are one transaction."""
+    """One row; effects and reports of a bundle are one transaction."""
     context.connection.execute("insert into bench_rows (run, item) values (%s, %s)", (str(context.run_id), payload))
     return payload
 

@@ -70,6 +70,7 @@ def fixed() -> list[Document]:
         fan("bench-small", first="bench_count", work="bench_echo"),
         fan("bench-list", first="bench_list", work="bench_echo"),
         fan("bench-rows", first="bench_table", work="bench_row"),
+        fan("bench-rows-each", first="bench_table", work="bench_row_each"),
         fan("bench-payload", first="bench_count", work="bench_blob", bytes=WHOLE),
         nested(),
         diamond(),

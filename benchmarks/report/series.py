@@ -51,8 +51,8 @@ def _by_width(figures: Iterable[Figure], workload: str) -> Json:
     places: dict[str, dict[float, list[Figure]]] = defaultdict(lambda: defaultdict(list))
     for figure in figures:
         if figure.workload == workload:
-            _, way, join = figure.case.partition(", joined")
-            places[figure.engine + way + join][figure.count].append(figure)
+            _, comma, way = figure.case.partition(", ")
+            places[figure.engine + comma + way][figure.count].append(figure)
     lines = [_line(engine, found, lambda figure: figure.rate) for engine, found in places.items()]
     return panel(workload, "N", "tasks per second", x_scale="log", y_scale="log", lines=lines)
 

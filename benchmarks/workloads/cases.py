@@ -52,8 +52,20 @@ def fan_case(items: int, kind: str = "fan", join: str | None = None) -> Case:
 def rows(scale: Scale, engine: str) -> Iterator[Case]:
     """The same with one row inserted per item."""
     for items in sizes(scale.rows, engine):
-        counts = dict.fromkeys(("joined", "distinct", "rows", "distinct_rows"), items)
-        yield Case(label=f"N = {items:,}", kind="rows", count=items, parameters={"n": items}, expected=counts)
+        yield rows_case(items)
+    if engine == "freshet":
+        yield rows_case(min(10_000, max(scale.rows)), kind="rows-each", way="a commit each")
+
+
+def rows_case(items: int, kind: str = "rows", way: str | None = None) -> Case:
+    """1 → N → 1, each item inserts a row; on Freshet items of a bundle share a commit, unless said otherwise."""
+    return Case(
+        label=f"N = {items:,}" + (f", {way}" if way else ""),
+        kind=kind,
+        count=items,
+        parameters={"n": items},
+        expected=dict.fromkeys(("joined", "distinct", "rows", "distinct_rows"), items),
+    )
 
 
 def nested(scale: Scale, engine: str) -> Iterator[Case]:

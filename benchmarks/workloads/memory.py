@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,19 +53,27 @@ def measure_memory(scale: Scale, workers: int) -> Iterator[Figure]:
 
 def _in_flight(engine: Installation, items: int) -> Figure:
     """A list of that many items, made at run time, expanded, drained and recorded."""
-    stored, queued = engine.servers.database_bytes(), engine.servers.redis_bytes()
-    before = processes.sample(engine.roles())
+    servers = engine.servers
+    stored, queued = servers.database_bytes(), servers.redis_bytes()
+    written, sent = servers.written_ahead(), servers.redis_traffic()
+    sessions, before = _sessions(engine), processes.sample(engine.roles())
     handle = engine.start("list", {"n": items})
     seen = _watch(engine)
     answer = engine.finish(handle)
     ended = time.monotonic()
     lag = engine.settle()
+    spent = _sessions(engine)
     details = {
         **seen,
         "redis_bytes_per_item": (seen.pop("redis_bytes") - queued) / items,
-        "postgres_bytes_per_item": (engine.servers.database_bytes() - stored) / items,
+        "postgres_bytes_per_item": (servers.database_bytes() - stored) / items,
+        "written_ahead_per_item": (servers.written_ahead() - written) / items,
+        "redis_traffic_per_item": (servers.redis_traffic() - sent) / items,
         "drain_per_s": items / (ended - seen["expanded_at"]) if seen["expanded_at"] else None,
         "lag_s": lag,
+        "sessions_us_per_item": {
+            name: round((spent[name] - sessions.get(name, 0.0)) / items * 1e6, 2) for name in sorted(spent)
+        },
     }
     details.pop("expanded_at")
     after = processes.sample(engine.roles())
@@ -74,6 +83,15 @@ def _in_flight(engine: Installation, items: int) -> Figure:
         cpu_s=processes.cpu_between(before, after),
         steal=processes.steal_between(before, after),
     )
+
+
+def _sessions(engine: Installation) -> dict[str, float]:
+    """CPU seconds of Postgres' own processes by whom they serve."""
+    usage, spent = processes.processes(), defaultdict[str, float](float)
+    for pid, name in engine.session.execute("select pid, application_name from pg_stat_activity").fetchall():
+        if pid in usage and name:
+            spent[name] += usage[pid].own_s
+    return dict(spent)
 
 
 def _watch(engine: Installation) -> Json:

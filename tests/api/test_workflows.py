@@ -79,6 +79,16 @@ def test_a_deleted_workflow_has_no_ticks_and_no_triggers_and_its_runs_stay(api: 
     assert api.get(f"/runs/{run}").json()["state"] == "pending"
 
 
+def test_deleting_a_workflow_asks_all_its_active_runs_to_end_once(api: Served) -> None:
+    api.apply(workflow())
+    active, asked, ended = api.start("pipeline"), api.start("pipeline"), api.start("pipeline")
+    api.post(f"/runs/{asked}/cancel")
+    api.end(ended, "failed")
+    api.http.delete("/workflows/pipeline")
+    requests = api.execute("select run_id::text as run from engine.request where kind = 'cancel'")
+    assert sorted(row["run"] for row in requests) == sorted([active, asked])
+
+
 def test_a_deleted_workflow_comes_back_in_its_version(api: Served) -> None:
     api.apply(workflow())
     api.http.delete("/workflows/pipeline")

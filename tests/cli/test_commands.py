@@ -218,9 +218,18 @@ def test_logs_are_read_to_their_end(call: Call, server: Server) -> None:
     assert server.requests[1][0].endswith("?item=3&after=c1")
 
 
+def test_parts_of_several_items_are_told_apart_line_by_line(call: Call, server: Server) -> None:
+    where = f"GET /api/v1/runs/{RUN_ID}/tasks/greet/logs"
+    said = [("1", "one\ntw"), ("1", "o\nthr"), ("2", "another\n"), ("1", "ee")]
+    parts = [{"item": item, "attempt": 1, "text": text} for item, text in said]
+    server.on(where, (200, {"items": parts, "next": "c1"}), (200, {"items": [], "next": "c1"}))
+    lines = ["[1#1] one", "[1#1] two", "[1#1] thr", "[2#1] another", "[1#1] ee"]
+    assert call("logs", RUN_ID, "greet").out.splitlines() == lines
+
+
 def test_logs_follow_until_the_run_is_recorded(call: Call, server: Server) -> None:
     where = f"GET /api/v1/runs/{RUN_ID}/tasks/greet/logs"
-    first, last = ({"item": "", "attempt": 1, "text": text} for text in ("begin", "end"))
+    first, last = ({"item": "", "attempt": 1, "text": text} for text in ("beg", "in\nend"))
     server.on(
         where,
         (200, {"items": [first], "next": "c1"}),
@@ -295,6 +304,14 @@ def test_changing_commands_ask_the_server(call: Call, server: Server, arguments:
     server.on(request_line, (202, {}))
     assert call(*arguments).code == 0
     assert server.requests[0][0] == request_line
+
+
+def test_delete_is_done_also_when_there_is_nothing_left_to_delete(call: Call, server: Server) -> None:
+    server.on("DELETE /api/v1/workflows/hello", (204, None))
+    assert call("delete", "hello").out == "Done\n"
+    server.on("DELETE /api/v1/workflows/hello", (404, {"code": "not_found", "detail": "There is no workflow hello."}))
+    done = call("delete", "hello")
+    assert (done.code, done.out) == (0, "There is no workflow hello: nothing to delete.\nDone\n")
 
 
 def test_a_worker_table_shows_busy_and_idle(call: Call, server: Server) -> None:

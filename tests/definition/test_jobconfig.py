@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from freshet.definition import (
+    ImportOptions,
     compile_workflow,
     describe,
     errors_of,
@@ -18,6 +19,7 @@ from freshet.definition import (
     load_text,
 )
 from freshet.domain.errors import DefinitionError
+from freshet.domain.model import OnFailure
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "spcs" / "jobconfig.json"
 JOBS: list[dict[str, Any]] = load_file(SAMPLE)[0].data
@@ -56,6 +58,43 @@ def test_the_sample_is_the_graph_of_the_original() -> None:
 def test_a_job_gets_its_query_and_its_table_as_arguments() -> None:
     task = import_jobconfig(JOBS, "spcs")["tasks"]["t_myjob_1"]
     assert task["job_service"]["args"] == ["--query=select current_time() as time,'hello'", "--result_table=results_1"]
+
+
+def test_a_container_is_told_what_the_original_asked_its_task_for() -> None:
+    env = import_jobconfig(JOBS, "spcs")["tasks"]["t_myjob_1"]["job_service"]["env"]
+    assert env["CURRENT_ROOT_TASK_NAME"] == "root_task"
+    assert env["CURRENT_TASK_NAME"] == "t_myjob_1"
+    assert set(env) == {
+        "CURRENT_ROOT_TASK_NAME",
+        "CURRENT_TASK_NAME",
+        "CURRENT_TASK_GRAPH_RUN_GROUP_ID",
+        "CURRENT_TASK_GRAPH_ORIGINAL_SCHEDULED_TIMESTAMP",
+    }
+
+
+def test_a_warehouse_reaches_the_container_and_its_queries() -> None:
+    job = import_jobconfig(JOBS, "spcs", options=ImportOptions(warehouse="WH"))["tasks"]["t_myjob_1"]["job_service"]
+    assert (job["env"]["SNOWFLAKE_WAREHOUSE"], job["query_warehouse"]) == ("WH", "WH")
+
+
+def test_a_failed_job_blocks_what_comes_after_it_or_as_in_the_original_does_not() -> None:
+    blocks = compile_workflow(import_jobconfig(JOBS, "spcs"))
+    goes_on = compile_workflow(import_jobconfig(JOBS, "spcs", options=ImportOptions(on_failure="continue")))
+    assert {task.on_failure for task in blocks.tasks} == {OnFailure.BLOCK}
+    assert {task.on_failure for task in goes_on.tasks} == {OnFailure.CONTINUE}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (ImportOptions(on_failure="explode"), "on_failure must be block or continue, not 'explode'"),
+        (ImportOptions(warehouse="a; drop"), "query_warehouse must be a Snowflake identifier"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: ImportOptions, sentence: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        import_jobconfig(JOBS, "spcs", options=options)
+    assert sentence in describe(caught.value)
 
 
 def test_an_entry_without_an_image_gets_the_usual_one() -> None:

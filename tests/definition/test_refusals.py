@@ -200,9 +200,18 @@ BROKEN: list[tuple[str, str, str, int, str]] = [
         "bad_template", "/tasks/a/job_service/env/X", 3, "write text, a number or a boolean",
     ),
     # scripts
+    (HEAD + "  a: {sql: {on: a b, text: x}}\n", "bad_name", "/tasks/a/sql/on", 3, "postgres, snowflake or the name of"),
     (
-        HEAD + "  a: {sql: {on: snowflake, text: select 1}}\n",
-        "unsupported_target", "/tasks/a/sql/on", 3, "postgres only",
+        HEAD + "  a: {sql: {on: snowflake, text: 'select $$x'}}\n",
+        "sql_refused", "/tasks/a/sql/text", 3, "a string, a quoted name or a comment of the script does not end",
+    ),
+    (
+        HEAD + "  a: {sql: {on: snowflake, text: ' ; -- x'}}\n",
+        "sql_refused", "/tasks/a/sql/text", 3, "the script holds no statement",
+    ),
+    (
+        HEAD + "  a: {sql: {text: select 1, warehouse: W}}\n",
+        "not_for_postgres", "/tasks/a/sql", 3, "runs on postgres and takes no `warehouse`; say `on: snowflake`",
     ),
     (HEAD + "  a: {sql: {}}\n", "one_of", "/tasks/a/sql", 3, "needs either `text` or `file`"),
     (HEAD + "  a: {sql: {text: ' '}}\n", "empty_script", "/tasks/a/sql/text", 3, "holds no script"),

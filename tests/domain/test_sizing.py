@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshet.domain.sizing import BUNDLE_CAP, bundle_size, plan, window
+from freshet.domain.sizing import BUNDLE_CAP, LITTLE, bundle_size, plan, window
 
 means = st.one_of(st.none(), st.floats(0, 1e4))
 counts = st.integers(0, 2_000_000)
@@ -24,11 +24,16 @@ in_flights = st.one_of(st.just(0), st.integers(0, 300), counts)
         (0.05, 10_000, 2, 1),
         (3600.0, 10_000, 2, 1),
         (float("inf"), 10_000, 2, 1),
-        (0.0001, 100, 2, 25),
-        (0.0001, 101, 2, 26),
-        (0.0001, 3, 2, 1),
-        (0.0001, 0, 2, 1),
-        (0.0001, 10, 0, 5),
+        (0.0001, 400, 2, 100),
+        (0.0001, 401, 2, 101),
+        # Little work goes in one piece.
+        (0.0001, 100, 2, 50),
+        (0.0001, 3, 2, 50),
+        (0.001, 10, 2, 5),
+        (0.001, 4, 2, 5),
+        (0.003, 4, 2, 1),
+        (0.0001, 0, 2, 50),
+        (0.001, 10, 0, 5),
     ],
 )
 def test_bundle_size(mean_s: float | None, remaining: int, crew: int, size: int) -> None:
@@ -73,7 +78,8 @@ def test_map_is_refilled_only_below_half_its_window() -> None:
 
 
 def test_end_of_the_map_is_shared_out() -> None:
-    assert plan(10_000, 9_900, 0, mean_s=0.0001, measured=9, workers=2) == (25, 25, 25, 25)
+    assert plan(10_000, 9_600, 0, mean_s=0.0001, measured=9, workers=2) == (100, 100, 100, 100)
+    assert plan(10_000, 9_990, 0, mean_s=0.0001, measured=9, workers=2) == (10,)
     assert plan(10_000, 10_000, 0, mean_s=0.0001, measured=9, workers=2) == ()
 
 
@@ -91,7 +97,7 @@ def test_bundle_of_several_is_expected_to_be_short(mean_s: float, remaining: int
 @given(means, st.integers(1, 2_000_000), st.integers(1, 500))
 def test_every_worker_gets_work_while_there_is_enough(mean_s: float | None, remaining: int, crew: int) -> None:
     size = bundle_size(mean_s, remaining, crew)
-    assert size == 1 or -(-remaining // size) > crew
+    assert size == 1 or -(-remaining // size) > crew or size * (mean_s or 0) <= LITTLE
 
 
 @given(st.integers(0, 100_000), counts, in_flights, means, st.integers(0, 3), workers, st.sampled_from([64, 1000]))

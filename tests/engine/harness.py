@@ -73,7 +73,14 @@ class FailureError(Exception):
 class Engine:
     """One installation in a test's hands."""
 
-    def __init__(self, database_url: str, redis_url: str, *, queue_depth: int = 100) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        *,
+        queue_depth: int = 100,
+        pool_limits: Mapping[str, int] | None = None,
+    ) -> None:
         self.database = Database(database_url, name="dispatcher", options=OPTIONS)
         self.bus = Bus(redis_url)
         self.store = EngineStore(self.database)
@@ -82,7 +89,7 @@ class Engine:
         self.workers = WorkerStore(self.database)
         self.reads = Reads(self.database)
         self.seconds = 0.0
-        pace = Pace(queue_depth=queue_depth, depths=self.bus.depths)
+        pace = Pace(queue_depth=queue_depth, depths=self.bus.depths, pool_limits=pool_limits)
         self.refill = Refill(self.store, self.bus, pace)
         self.folder = Folder(self.store, self.bus, self._workflow, pace, draw=lambda: 0.5)
         self.judge = Judge(clock=lambda: self.seconds)

@@ -80,6 +80,29 @@ def test_publishing_the_backlog_costs_what_it_publishes(engine: Engine) -> None:
     assert buffers(engine, statement) <= small * 1.5 + 50
 
 
+def test_a_refill_under_limits_passes_over_what_waits_for_a_place_at_ten_a_buffer(engine: Engine) -> None:
+    engine.apply({"name": "w", "tasks": {"a": {"process": "p@1.0.0"}}})
+    run = engine.start("w")
+    engine.fold()
+
+    def bundles(count: int, published: str = "null") -> None:
+        engine.sql(
+            "insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, items, attempts,"
+            f" limit_key, published_at) select %s, 0, 1, 'q', 100, i, array[i], array[1], 'XS', {published}"
+            " from generate_series(1, %s) i",
+            run,
+            count,
+        )
+
+    bundles(3, "now()")
+    statement = "select * from engine.publish_limited('q', 20, '{XS,S}', '{4,2}')"
+    bundles(1_000)
+    small = buffers(engine, statement)
+    bundles(50_000)
+    engine.sql("update engine.bundle set published_at = null where published_at is not null and turn <= 1")
+    assert buffers(engine, statement) <= small + 50_000 / 10
+
+
 def test_an_overview_does_not_read_the_backlog(engine: Engine) -> None:
     from freshet.storage.statements import statement
 

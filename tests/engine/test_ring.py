@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tests.engine.harness import PARTITIONS, Call, Engine, FailureError, process, sign_of_life
 
@@ -313,6 +314,33 @@ def test_a_backlog_goes_by_priority_and_then_round_robin_over_runs(database: str
     assert urgent in order[:2]
     late = [run for run in order if run != urgent]
     assert {late[0], late[1]} == {late[2], late[3]} == {first, second}
+    engine.close()
+
+
+def test_a_pool_has_no_more_jobs_under_way_than_places_and_the_urgent_go_first(database: str, redis: str) -> None:
+    engine = Engine(database, redis, pool_limits={"XS": 1})
+    job = {"job_service": {"image": "/a/b/c:1", "compute_pool": "xs"}}
+    free = {"job_service": {"image": "/a/b/c:1", "compute_pool": "other"}}
+    engine.apply({"name": "late", "priority": 100, "tasks": {"a": job, "b": job, "free": free}})
+    engine.apply({"name": "urgent", "priority": 1, "tasks": {"u": job}})
+    late, urgent = engine.start("late"), engine.start("urgent")
+    engine.fold()
+
+    def under_way() -> list[Any]:
+        found = "select id, run_id from engine.bundle where limit_key = 'XS' and published_at is not null"
+        return [(row["run_id"], row["id"]) for row in engine.sql(found)]
+
+    assert engine.published() != [bundle for _, bundle in under_way()]  # nobody counts the places of the other pool
+    task = engine.run_object(late)["tasks"]["a"]
+    assert task["note"] == "No place is free in compute pool XS (FRESHET_POOL_LIMITS)."
+    order = []
+    for _ in range(3):
+        assert engine.refill.refill(["job_service"]).published == 0
+        ((run, bundle),) = under_way()
+        order.append(run)
+        engine.work(bundles=[bundle])
+        assert engine.refill.refill(["job_service"]).more == ({"job_service"} if len(order) < 2 else frozenset())
+    assert order == [urgent, late, late]
     engine.close()
 
 

@@ -22,7 +22,7 @@ from freshet.runtime import fault
 from freshet.storage.database import Database
 from freshet.storage.engine_store import EngineStore
 from freshet.storage.record import Recording
-from freshet.storage.worker_store import WorkerStore
+from freshet.storage.worker_store import JobLog, LogPart, WorkerStore
 
 T = TypeVar("T")
 
@@ -349,6 +349,27 @@ def test_two_refills_at_once_publish_a_bundle_once(race: Race) -> None:
     count = race.engine.one("select count(*) from engine.bundle")
     assert len(race.first_store.publish_backlog("p@1.0.0", room=10)) == count > 1
     assert race.then(lambda: race.second_store.publish_backlog("p@1.0.0", room=10), waits=False) == []
+
+
+def test_two_refills_at_once_give_a_place_in_a_pool_away_once(race: Race) -> None:
+    unclaimed(race, for_each="4")
+    race.engine.sql("update engine.bundle set published_at = null, limit_key = 'XS'")
+    # Of two queues: else both would choose the same bundle, and its row would be the guard.
+    race.engine.sql("update engine.bundle set queue = 'other' where id = (select max(id) from engine.bundle)")
+    limits = {"XS": 1}
+    assert len(race.first_store.publish_limited("p@1.0.0", room=10, limits=limits)[0]) == 1
+    second = race.second_store
+    assert race.then(lambda: second.publish_limited("other", room=10, limits=limits), waits=True) == ([], True)
+
+
+def test_two_watchers_that_read_the_same_lines_write_them_once(race: Race) -> None:
+    run, bundle = unclaimed(race)
+    race.engine.sql("update engine.bundle set job_name = 'J', submitted_at = now()")
+    where = JobLog(bundle=bundle, job="J", run_id=run, task="a", item="", attempt=1, claim=uuid.uuid4())
+    parts = [LogPart(item="", attempt=1, number=0, text="one\n")]
+    assert race.first_worker.write_job_log(where, parts)
+    assert race.then(lambda: race.second_worker.write_job_log(where, parts), waits=True) is False
+    assert race.engine.sql("select text from log.attempt_log") == [{"text": "one\n"}]
 
 
 def test_two_runs_that_end_at_once_start_the_held_one_once(race: Race) -> None:

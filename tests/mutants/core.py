@@ -172,7 +172,12 @@ MUTANTS = (
     ),
     bug("bundle goes beyond the map's end", SIZING, "min(limit - in_flight, remaining)", "limit - in_flight"),
     bug("plan goes above the window", SIZING, "min(limit - in_flight, remaining)", "min(limit, remaining)"),
-    bug("first worker takes all that is left", SIZING, "max(1, min(size, share))", "max(1, size)"),
+    bug(
+        "first worker takes all that is left",
+        SIZING,
+        "max(1, min(size, max(share, int(LITTLE / max(mean_s, 1e-6)))))",
+        "max(1, size)",
+    ),
     bug(
         "probes are never made again",
         SIZING,

@@ -6,6 +6,9 @@ from .mutant import Mutant
 
 FUNCTIONS = "shared/freshet/storage/functions"
 ENGINE = "shared/freshet/engine"
+EXECUTION = "shared/freshet/execution"
+WINDOW = "tests/worker/test_log_window.py::test_"
+JOBS = "tests/worker/test_job_service.py::test_"
 
 
 def runs(*names: str) -> tuple[str, ...]:
@@ -169,6 +172,69 @@ MUTANTS = (
         'max(0.0, min(since, watch["waiting_s"]))',
         'min(max(0.0, since), watch["waiting_s"])',
         ("tests/worker/test_job_service.py::test_a_container_runs_too_long_also_if_the_databases_clock_was_put_back",),
+    ),
+    bug(
+        "watch: any overlap of two looks will do, not the longest",
+        f"{EXECUTION}/log_window.py",
+        "for length in range(longest, 0, -1) if",
+        "for length in range(1, longest + 1) if",
+        (f"{WINDOW}the_overlap_is_the_longest_there_is",),
+    ),
+    bug(
+        "watch: a gap between two looks is not marked",
+        f"{EXECUTION}/log_window.py",
+        "gap=not whole and shared < CERTAIN",
+        "gap=False and shared < CERTAIN",
+        (f"{WINDOW}no_line_is_there_twice_however_small_the_window_and_what_is_lost_is_marked",),
+    ),
+    bug(
+        "watch: a character of which the beginning is there yet is kept",
+        f"{EXECUTION}/log_window.py",
+        'return window.rstrip("\\N{REPLACEMENT CHARACTER}")',
+        "return window",
+        (f"{WINDOW}lines_that_differ_are_there_once_each_while_looks_overlap",),
+    ),
+    bug(
+        "watch: logs go round without regard to who prints fast",
+        f"{EXECUTION}/log_tail.py",
+        "key=lambda each: (min(each[0].danger, now), each[0].looked)",
+        "key=lambda each: each[0].looked",
+        ("tests/worker/test_log_tail.py::test_whoever_prints_fast_is_read_at_each_turn_and_loses_nothing",),
+    ),
+    bug(
+        "watch: two watchers write the same lines",
+        "shared/freshet/storage/sql/worker.sql",
+        "submitted_at is not null and log_parts = %(first)s",
+        "submitted_at is not null and log_parts + 0 * %(first)s >= 0",
+        ("tests/model/test_races.py::test_two_watchers_that_read_the_same_lines_write_them_once",),
+    ),
+    bug(
+        "watch: nobody is told of a job that a cancel left behind",
+        f"{EXECUTION}/job_service.py",
+        "self._tell(self._bus.wake_watcher)  # the job is nobody's",
+        "pass  # the job is nobody's",
+        (f"{JOBS}a_cancel_between_claim_and_submit_leaves_no_container",),
+    ),
+    bug(
+        "watch: what a job waited for is said of it for ever",
+        f"{EXECUTION}/pending.py",
+        'for watch in started if watch["waits_for"] is not None',
+        'for watch in started if watch["waits_for"] is None',
+        (f"{JOBS}a_pending_job_says_what_it_waits_for_at_one_statement_about_pools",),
+    ),
+    bug(
+        "engine: two refills give the same place away",
+        f"{FUNCTIONS}/engine_publish_limited.sql",
+        "perform pg_advisory_xact_lock(7235421, hashtext(k.key))",
+        "perform hashtext(k.key)",
+        ("tests/model/test_races.py::test_two_refills_at_once_give_a_place_in_a_pool_away_once",),
+    ),
+    bug(
+        "engine: the fold gives away places that only the refill may",
+        f"{ENGINE}/fold.py",
+        'free = [row for row in decision.bundles() if row["limit_key"] is None]',
+        "free = list(decision.bundles())",
+        ring("a_pool_has_no_more_jobs_under_way_than_places_and_the_urgent_go_first"),
     ),
     bug(
         "bus: a queue that does not run dry starves those after it",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -164,6 +165,22 @@ def launch_twice(history: History) -> None:
     account.launches[next(iter(account.launches))] = 2
 
 
+def job_lines(history: History) -> int:
+    """A part of some job's log."""
+    tables, names = history.installation.tables, history.installation.account.tries
+    claims = {uuid5(NAMESPACE_URL, name) for name in names}
+    return next(key for key, row in tables.log_lines.items() if row.claim in claims and row.text)
+
+
+def print_twice(history: History) -> None:
+    lines, key = history.installation.tables.log_lines, job_lines(history)
+    lines[10_000] = lines[key]._replace(id=10_000, part=99)
+
+
+def lose_lines(history: History) -> None:
+    del history.installation.tables.log_lines[job_lines(history)]
+
+
 PLANTS: tuple[tuple[str, Plant], ...] = (
     ("no pass ends by an unexpected error", raise_in_a_pass),
     ("the installation comes to rest", leave_a_request),
@@ -185,6 +202,8 @@ PLANTS: tuple[tuple[str, Plant], ...] = (
     ("a tick makes one run", tick_twice),
     ("asking twice makes one run", ask_twice),
     ("a job service is launched once per attempt", launch_twice),
+    ("what a job prints is kept once", print_twice),
+    ("what a job prints is kept once", lose_lines),
 )
 
 

@@ -252,6 +252,8 @@ def _named(tables: Tables, document: Mapping[str, Any]) -> Any:
     element = None if scope is None else (tables.task_runs[scope >> INDEX_BITS].task, scope & 0xFFFFFF)
     parents = {name: _parent(tables, each) for name, each in (document["parents"] or {}).items()}
     more = {name: document[name] for name in ("run", "mapped", "values", "element")}
+    # The two have clocks of their own: what counts is that there is a time.
+    more["run"] = {**more["run"], "created_at": more["run"]["created_at"] is not None}
     return canonical({"bundle": bundle, "task": task, "of": named.task, "scope": element, "parents": parents, **more})
 
 

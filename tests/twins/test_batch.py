@@ -154,10 +154,37 @@ def test_the_backlog_goes_by_priority_then_turn_then_age(backing: Backing) -> No
     keys = sorted(backing.tables().bundles)
     publish = backing.store.publish_backlog
     assert publish("other", room=9) == []
-    assert publish("q", room=2) == [(keys[1], 9), (keys[4], 3)]
-    assert publish("q", room=2) == [(keys[2], 1), (keys[3], 1)]
-    assert publish("q", room=9) == [(keys[0], 2)]
+    assert publish("q", room=2) == [(50, 3, keys[4]), (50, 9, keys[1])]
+    assert publish("q", room=2) == [(100, 1, keys[2]), (100, 1, keys[3])]
+    assert publish("q", room=9) == [(100, 2, keys[0])]
     assert publish("q", room=9) == []
+
+
+def test_a_pool_gets_no_more_bundles_than_it_has_places_and_the_urgent_first(backing: Backing) -> None:
+    node = open_task(backing, width=9, kind="job_service")
+    wanted = [(100, "XS"), (50, "XS"), (70, "S"), (100, None), (90, "S"), (80, "XS"), (60, "FREE")]
+    rows = [
+        fresh(node, k, 1, priority=p, turn=k, published=False, limit_key=pool) for k, (p, pool) in enumerate(wanted)
+    ]
+    put(backing, nodes=[node_change(node.id, mark=7)], fresh=rows)
+    keys = sorted(backing.tables().bundles)
+    limits = {"XS": 1, "S": 2}
+
+    def publish(room: int = 9, queue: str = "q") -> tuple[list[int], bool]:
+        found, waiting = backing.store.publish_limited(queue, room=room, limits=limits)
+        return [key for key, _ in found], waiting
+
+    assert publish(queue="other") == ([], False)
+    assert publish(room=2) == ([keys[1], keys[6]], True)
+    assert publish() == ([keys[2], keys[3], keys[4]], True)
+    held = claim(backing, keys[1])
+    assert publish() == ([], True)  # published, claimed or watched: the place is taken
+    backing.workers.store_job_name(keys[1], held.claim, "J")
+    backing.workers.watch(keys[1], held.claim)
+    assert publish() == ([], True)
+    backing.workers.finish_job(keys[1], "J", outcomes(items_of(held)))
+    assert publish() == ([keys[5]], True)
+    assert backing.store.publish_limited("q", room=9, limits={"XS": 2, "S": 2}) == ([(keys[0], 0)], False)
 
 
 def test_only_what_nobody_holds_joins_the_backlog_again(backing: Backing) -> None:
@@ -176,7 +203,7 @@ def test_only_what_nobody_holds_joins_the_backlog_again(backing: Backing) -> Non
     assert store.unpublish([free, held, watched, 10**9]) == 1
     assert store.unpublish_all() == 1
     assert store.unpublish_all() == 0
-    assert store.publish_backlog("q", room=9) == [(free, 1), (also, 1)]
+    assert store.publish_backlog("q", room=9) == [(100, 1, free), (100, 1, also)]
 
 
 def test_due_bundles_join_the_backlog(backing: Backing) -> None:

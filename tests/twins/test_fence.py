@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import orjson
@@ -23,7 +24,7 @@ from tests.twins.setting import (
 from freshet.domain.errors import ClaimLostError, NotFoundError, TransactionEndedError
 from freshet.domain.model import INDEX_BITS
 from freshet.storage.session import TransactionOwnedError
-from freshet.storage.worker_store import LogPart, Times, WorkerRow
+from freshet.storage.worker_store import JobLog, KeptLog, LogPart, Times, WorkerRow
 
 
 def test_a_bundle_is_claimed_by_one_and_by_that_one_again(backing: Backing) -> None:
@@ -129,6 +130,55 @@ def test_a_hand_back_says_what_it_was(backing: Backing) -> None:
     assert backing.workers.release(claimed.bundle, claimed.claim, items[1:], "handed_back") is True
     (_, report) = backing.tables().reports.values()
     assert [outcome["s"] for outcome in report.body] == ["handed_back", "handed_back"]
+
+
+def watching(backing: Backing, job: str = "JOB") -> JobLog:
+    """A job that is watched, and whose log it is."""
+    claimed = claim(backing, queue_items(backing, open_task(backing, kind="job_service"), 1))
+    backing.workers.store_job_name(claimed.bundle, claimed.claim, job)
+    backing.workers.watch(claimed.bundle, claimed.claim)
+    (watch,) = [each for each in backing.workers.watched() if each["id"] == claimed.bundle]
+    run, task = watch["run_id"], watch["task"]
+    return JobLog(bundle=claimed.bundle, job=job, run_id=run, task=task, item="", attempt=1, claim=UUID(int=7))
+
+
+def part(number: int, text: str) -> LogPart:
+    return LogPart(item="", attempt=1, number=number, text=text)
+
+
+def test_a_jobs_log_grows_part_by_part_and_each_is_written_by_one_watcher(backing: Backing) -> None:
+    where, workers = watching(backing), backing.workers
+    assert workers.kept_log(where, window=9, gap="GAP") == KeptLog(parts=0, size=0, tail="")
+    assert workers.write_job_log(where, [part(0, "one\n"), part(1, "GAP")])
+    assert not workers.write_job_log(where, [part(0, "one\n")])  # another watcher that had read the same
+    assert not workers.write_job_log(where, [part(1, "two\n")])
+    assert workers.write_job_log(where, [part(2, "na\0ve 😀")])
+    assert workers.kept_log(where, window=99, gap="GAP") == KeptLog(
+        parts=3, size=19, tail="one\nna\N{REPLACEMENT CHARACTER}ve 😀"
+    )
+    # Whole parts from the end, until the window is reached.
+    assert workers.kept_log(where, window=11, gap="GAP") == KeptLog(
+        parts=3, size=19, tail="na\N{REPLACEMENT CHARACTER}ve 😀"
+    )
+
+
+def test_the_log_of_another_job_or_of_a_watch_that_is_over_is_not_touched(backing: Backing) -> None:
+    where, workers = watching(backing), backing.workers
+    other = watching(backing, "OTHER")
+    assert workers.write_job_log(where, [part(0, "text")])
+    assert workers.kept_log(other, window=9, gap="") == KeptLog(parts=0, size=0, tail="")
+    assert workers.kept_log(replace(where, job="OTHER"), window=9, gap="") is None
+    assert workers.finish_job(where.bundle, "JOB", [{"i": 1, "a": 1, "s": "lost"}])
+    assert workers.kept_log(where, window=9, gap="") is None
+    assert not workers.write_job_log(where, [part(1, "late")])
+
+
+def test_what_a_job_waits_for_is_noted_with_its_watch(backing: Backing) -> None:
+    where, workers = watching(backing), backing.workers
+    workers.note_waits([(where.bundle, "no room"), (10**9, "nobody")])
+    assert [watch["waits_for"] for watch in workers.watched()] == ["no room"]
+    workers.note_waits([(where.bundle, None)])
+    assert [watch["waits_for"] for watch in workers.watched()] == [None]
 
 
 def test_a_watch_needs_its_name_and_is_ended_by_it_once(backing: Backing) -> None:

@@ -60,6 +60,12 @@ def effect(payload: int, context: Any) -> int:
     return payload
 
 
+@process("window_share", version="1.0.0", commit="bundle")
+def share(payload: int, context: Any) -> int:
+    """Writes one row in a transaction that it shares."""
+    return effect(payload, context)
+
+
 @process("window_count", version="1.0.0")
 def count(payload: Any, context: Any) -> int:
     """How many rows there are when everything before it has ended."""

@@ -1,4 +1,4 @@
-"""A worker that is killed around a job service's submit, or a watcher around its end: the container ran once."""
+"""A worker that is killed around a submit to Snowflake, or a watcher around the end: container or script ran once."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess
     site.close()
 
 
-@window("job.named", "job.submitted", "watch.judged", "watch.ended")
-@pytest.mark.parametrize("point", ["job.named", "job.submitted", "watch.judged", "watch.ended"])
+@window("job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended")
+@pytest.mark.parametrize("point", ["job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended"])
 def test_a_job_service_is_launched_once_whoever_dies_around_it(
     workers: Workers, services: JobServices, point: str
 ) -> None:
@@ -74,6 +74,7 @@ def test_a_job_service_is_launched_once_whoever_dies_around_it(
     assert found["tasks"]["job"]["result"] == {"rows": 7}
     assert found["tasks"]["job"]["attempts"] == 1
     assert launches.read_text().splitlines() == ["launched"]
+    assert site.one("select string_agg(text, '' order by part) from log.attempt_log") == '{"rows": 7}'
     prefix = job_prefix(site.workers.installation())
     workers.until(lambda: services.list_jobs(prefix) == [])  # dropped, or reaped by the next watcher
     assert site.sql("select id from engine.bundle union all select id from engine.report") == []
@@ -98,3 +99,24 @@ def test_a_lost_node_uses_up_none_of_the_users_retries(
     assert found["tasks"]["job"]["attempts"] == 3
     errors = site.sql("select attempt, error_class from log.attempt where error_class is not null order by attempt")
     assert [(row["attempt"], row["error_class"]) for row in errors] == [(1, "node_lost"), (2, "user")]
+
+
+@window("query.named", "query.submitted", "query.judged", "query.ended")
+@pytest.mark.parametrize("point", ["query.named", "query.submitted", "query.judged", "query.ended"])
+def test_a_script_on_snowflake_is_begun_once_whoever_dies_around_it(
+    workers: Workers, services: JobServices, point: str
+) -> None:
+    site, table = workers.site, fresh()
+    services.execute(f"CREATE TABLE {table} (i INT)")
+    text = f"INSERT INTO {table} VALUES (1); SELECT SYSTEM$WAIT(1); SELECT COUNT(*) AS rows_there FROM {table}"
+    site.apply({"name": "scripts", "tasks": {"script": {"sql": {"on": "snowflake", "text": text}}}})
+    run = site.start("scripts")
+    workers.until_killed(workers.start("tests.windows.service", point))
+    workers.start()
+    found = workers.until_recorded(run)
+    assert found["state"] == "succeeded", found
+    assert found["tasks"]["script"]["result"] == [{"rows_there": 1}]
+    assert found["tasks"]["script"]["attempts"] == 1
+    assert services.execute(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"] == 1
+    assert site.sql("select id from engine.bundle union all select id from engine.report") == []
+    site.assert_recorded_once(run)

@@ -15,7 +15,7 @@ from freshet.bus import Message
 
 pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.timeout(600)]
 
-EFFECT = {"process": "window_effect@1.0.0"}
+EFFECT, SHARED = {"process": "window_effect@1.0.0"}, {"process": "window_share@1.0.0"}
 #: The plain items report together, each that writes commits by itself, and the count sees what came before it.
 WORK = {
     "name": "work",
@@ -117,3 +117,37 @@ def test_a_child_killed_after_a_commit_in_the_middle_of_a_bundle_costs_none_of_i
     assert set(workers.tries().values()) == {1}
     assert mark.exists()
     rows.close()
+
+
+@window("shared.ran", "shared.committed")
+@pytest.mark.parametrize(("point", "tries"), [("shared.ran", 2), ("shared.committed", 1)])
+def test_a_child_killed_around_a_shared_commit_leaves_each_effect_once(
+    workers: Workers, point: str, tries: int
+) -> None:
+    workers.leave_the_rest_to_processes()
+    rows = Rows(workers.site.database_url)
+    run = rows.run(rows.workflow({"name": "one", "tasks": {"effect": {**SHARED, "for_each": "5"}}}))
+    bundle = rows.bundle(rows.task(run, "effect", values=list(range(5))), range(5), queue="window_share@1.0.0")
+    workers.site.bus.publish([Message(queue="window_share@1.0.0", bundle_id=bundle)])
+    mark = workers.directory / "mark"
+    workers.start(WINDOW_POINT=point, WINDOW_VICTIM="child", WINDOW_MARK=str(mark))
+    workers.until(lambda: not rows.exists(bundle))
+    assert [outcome["s"] for outcome in rows.reports(bundle)] == ["succeeded"] * 5
+    assert [row["item"] for row in rows.sql("select item from window_effect order by 1")] == list("01234")
+    assert set(workers.tries().values()) == {tries}
+    assert mark.exists()
+    rows.close()
+
+
+@window("shared.ran", "shared.committed")
+@pytest.mark.parametrize(("point", "repeated"), [("shared.ran", 4), ("shared.committed", 0)])
+def test_a_worker_killed_around_a_shared_commit_leaves_each_effect_once(
+    workers: Workers, point: str, repeated: int
+) -> None:
+    workers.site.apply({**WORK, "tasks": {**WORK["tasks"], "effect": {**WORK["tasks"]["effect"], **SHARED}}})  # type: ignore[dict-item]
+    run = workers.site.start("work")
+    mark = workers.directory / "mark"
+    workers.until_killed(workers.start(WINDOW_POINT=point, WINDOW_VICTIM="worker", WINDOW_MARK=str(mark)))
+    workers.start()
+    assert_whole(workers, run, repeated=repeated)
+    assert mark.exists()

@@ -36,6 +36,31 @@ def insert(payload, context):
     return payload
 
 
+@process("share", commit="bundle")
+def share(payload, context):
+    """Insert, but do what the payload says if it is a text."""
+    connection = context.connection
+    if payload is not None:
+        connection.execute("insert into public.effect values (%s)", [str(payload)])
+    if isinstance(payload, str):
+        return exec(payload, {"context": context, "connection": connection, "os": os, "time": time})
+    return payload
+
+
+@process("share-yield", commit="bundle")
+def share_yield(payload, context):
+    for index in range(payload):
+        yield {"shared": index}
+
+
+@process("share-some", commit="bundle")
+def share_some(payload, context):
+    """Only odd numbers write."""
+    if payload % 2:
+        context.connection.execute("insert into public.effect values (%s)", [str(payload)])
+    return payload
+
+
 @process("insert-apart", isolation="process")
 def insert_apart(payload, context):
     if payload is not None:

@@ -1,18 +1,20 @@
 """Job services: launched once per attempt, watched in bulk, reaped when nobody owns them."""
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.emulator.server import EmulatorProcess, fresh, until
+from tests.emulator.server import EmulatorProcess, fresh, shell, until
 from tests.worker.rows import Rows
 from tests.worker.test_process import Serve, logs, states
 
 from freshet.bus import Bus, Message
+from freshet.domain.errors import UnreachableError
 from freshet.execution.job_service import job_name, job_prefix, run_of
 from freshet.execution.supervisor import Supervisor
 from freshet.execution.watcher import REAP_EVERY, Watcher
@@ -20,6 +22,9 @@ from freshet.runtime import fault
 from freshet.runtime.settings import WorkerSettings
 from freshet.snowflake import JobServices
 from freshet.snowflake.text import is_job_name
+from freshet.storage.database import Database
+from freshet.storage.items import Items
+from freshet.storage.reads import Reads
 from freshet_worker.main import build
 
 Job = Callable[..., int]
@@ -253,6 +258,60 @@ def test_a_submit_that_comes_after_the_end_of_its_job_launches_nothing(
     assert count.read_text() == "x\n"
 
 
+def alive(pid_file: Any) -> bool:
+    """Whether the container's process is there."""
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def over(services: JobServices, name: str) -> bool:
+    """Whether the emulator knows of no container of a job that is there or may come."""
+    past = services.history(name)
+    return past is not None and past.status.is_terminal
+
+
+def test_a_cancel_between_claim_and_submit_leaves_no_container(
+    job: Job, settings: WorkerSettings, serve: Serve, rows: Rows, services: JobServices, bus: Bus, tmp_path: Any
+) -> None:
+    pid = tmp_path / "pid"
+    bundle = job(f"echo $$ > {pid}; exec sleep 1000")
+    names: list[str] = []
+
+    def cancel(point: str) -> None:
+        if point == "job.named":
+            names.append(name_of(rows, bundle))
+            rows.sql("delete from engine.bundle where id = %s", bundle)
+
+    # Names are kept for long here, so that nobody looks for jobs that nobody owns unless he is told to.
+    with fault.armed(cancel), served(settings.model_copy(update={"job_keep": 600.0})) as other:
+        submitted(serve, other, bus, bundle)
+        until(lambda: over(services, names[0]))
+        assert not (pid.exists() and alive(pid))
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_cancel_of_a_job_in_flight_leaves_no_container(
+    job: Job, serve: Serve, watcher: Watcher, rows: Rows, services: JobServices, tmp_path: Any, status: str
+) -> None:
+    pool, pid = fresh("POOL"), tmp_path / "pid"
+    services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
+    if status == "PENDING":
+        services.submit(fresh(), pool, shell("sleep 1000"), "takes the only node")
+    bundle = job(f"echo $$ > {pid}; exec sleep 1000", compute_pool=pool)
+    serve(bundle)
+    name = name_of(rows, bundle)
+    until(lambda: pid.exists() == (status == "RUNNING"))
+    assert services.describe(name).status == status  # type: ignore[union-attr]
+    rows.sql("delete from engine.bundle where id = %s", bundle)  # a cancel, folded
+    until(lambda: [watcher.turn(), over(services, name)][1])
+    assert not (pid.exists() and alive(pid))
+    services.execute(f"ALTER COMPUTE POOL {pool} STOP ALL")
+    assert pid.exists() == (status == "RUNNING")
+
+
 def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Rows, watcher: Watcher) -> None:
     first = job("sleep 1000")
     serve(first)
@@ -352,7 +411,166 @@ def test_many_jobs_cost_one_status_query_a_turn(
 
     monkeypatch.setattr(watcher._jobs._session, "execute", counted)
     assert watcher.turn().in_flight == 3
-    assert len(statements) == 1
+    assert len([sql for sql in statements if sql.startswith("SHOW JOB SERVICES")]) == 1
+    assert {sql.split("(")[0] for sql in statements[1:]} == {"SELECT SYSTEM$GET_SERVICE_LOGS"}
+    statements.clear()
+    assert watcher.turn().in_flight == 3
+    assert len(statements) == 1  # their logs were read a moment ago
+
+
+def printed(rows: Rows) -> str:
+    """The log of the one attempt."""
+    return "".join(row["text"] for row in rows.sql("select text from log.attempt_log order by part"))
+
+
+def test_what_a_job_prints_is_there_while_it_runs(
+    job: Job, serve: Serve, watcher: Watcher, watch_until: Any, rows: Rows, tmp_path: Any
+) -> None:
+    gate = tmp_path / "gate"
+    bundle = job(f"echo begun; while [ ! -e {gate} ]; do sleep 0.02; done; echo over")
+    serve(bundle)
+    until(lambda: [watcher.turn(), printed(rows) == "begun"][1])
+    assert rows.exists(bundle)
+    gate.touch()
+    watch_until(bundle)
+    assert printed(rows) == "begun\nover"
+
+
+#: A job that prints 1,000 numbered lines, 130 KB in all: more than Snowflake shows of it at once.
+LINES = "".join(f"line {number:04} {'x' * 119}\n" for number in range(1, 1001))
+
+
+def test_a_job_that_prints_more_than_a_window_has_each_line_once_also_after_a_take_over(
+    job: Job, serve: Serve, watcher: Watcher, watch_until: Any, rows: Rows, settings: WorkerSettings, tmp_path: Any
+) -> None:
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    script = (
+        f"for n in $(seq 1 100 901); do seq -f 'line %04g {'x' * 119}' $n $((n + 99));"
+        f" while [ ! -e {gates}/$n ]; do sleep 0.02; done; done"
+    )
+    bundle = job(script)
+    serve(bundle)
+
+    def followed(watch: Watcher, first: int) -> None:
+        watch._tail._paces.clear()  # time passes
+        until(lambda: [watch.turn(), watch._tail._paces.clear(), f"line {first + 99:04}" in printed(rows)][2])
+        (gates / str(first)).touch()
+
+    for first in range(1, 501, 100):
+        followed(watcher, first)
+    watcher._candidate.resign()
+    with served(settings) as other:
+        other.watch, second = None, other.watch
+        assert second.turn().leads
+        for first in range(501, 1001, 100):
+            followed(second, first)
+        until(lambda: [second.turn(), not rows.exists(bundle)][1])
+        second.end()
+    assert printed(rows) == LINES.removesuffix("\n")
+
+
+def test_a_pending_job_says_what_it_waits_for_at_one_statement_about_pools(
+    job: Job,
+    serve: Serve,
+    watcher: Watcher,
+    services: JobServices,
+    rows: Rows,
+    engine_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = fresh("POOL")
+    services.execute(f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS")
+    runs, waits, also = (job("sleep 1000", compute_pool=pool) for _ in range(3))
+    for bundle in (runs, waits, also):
+        serve(bundle)
+    statements: list[str] = []
+    execute = watcher._jobs._session.execute
+
+    def counted(sql: str, parameters: Any = None) -> Any:
+        statements.append(sql)
+        return execute(sql, parameters)
+
+    monkeypatch.setattr(watcher._jobs._session, "execute", counted)
+    reasons = "select waits_for from engine.bundle where id = %s"
+    expected = f"Unschedulable due to insufficient resources; compute pool {pool} is ACTIVE, 1 of 1 node at work."
+    until(lambda: [watcher.turn(), rows.one(reasons, waits) == expected][1])
+    assert (rows.one(reasons, runs), rows.one(reasons, also)) == (None, expected)
+    run = rows.one("select run_id from engine.bundle where id = %s", waits)
+    (item,) = Items(engine_database).page(run, "t").rows
+    assert (item["state"], item["note"]) == ("waiting", expected)
+    assert Reads(engine_database).run_object(run)["tasks"]["t"]["note"] == expected
+    statements.clear()
+    watcher.turn()
+    assert statements.count("SHOW COMPUTE POOLS") == 1
+    services.cancel(name_of(rows, runs))
+    until(lambda: [watcher.turn(), rows.one(reasons, waits) is None][1])
+    services.execute(f"ALTER COMPUTE POOL {pool} STOP ALL")
+
+
+def test_a_job_in_a_suspended_pool_says_that_nobody_will_resume_it(
+    job: Job, serve: Serve, watcher: Watcher, services: JobServices, rows: Rows
+) -> None:
+    pool = fresh("POOL")
+    services.execute(
+        f"CREATE COMPUTE POOL {pool} MIN_NODES = 1 MAX_NODES = 1 INSTANCE_FAMILY = CPU_X64_XS"
+        " AUTO_RESUME = FALSE INITIALLY_SUSPENDED = TRUE"
+    )
+    bundle = job("sleep 1000", compute_pool=pool)
+    serve(bundle)
+    watcher.turn()
+    assert rows.one("select waits_for from engine.bundle where id = %s", bundle) == (
+        f"Compute pool {pool} is SUSPENDED and does not resume by itself: run ALTER COMPUTE POOL {pool} RESUME."
+    )
+    services.execute(f"ALTER COMPUTE POOL {pool} STOP ALL")
+
+
+@pytest.mark.parametrize("kind", ["http_503", "drop_connection", "forget_session", "expire_token"])
+def test_an_error_of_a_poll_fails_no_task(
+    job: Job, serve: Serve, watcher: Watcher, emulator: EmulatorProcess, rows: Rows, watch_until: Any, kind: str
+) -> None:
+    bundle = job("sleep 0.3; echo 5")
+    serve(bundle)
+    emulator.fault(kind=kind, statement="SHOW JOB SERVICES", times=2)
+    turns = 0
+
+    def over() -> bool:
+        nonlocal turns
+        turns += 1
+        with suppress(UnreachableError):
+            watcher.turn()
+        return not rows.exists(bundle)
+
+    until(over)
+    (outcome,) = rows.reports(bundle)
+    assert (outcome["s"], outcome["r"]) == ("succeeded", 5)
+
+
+def test_logs_that_are_refused_while_a_job_runs_fail_nothing(
+    job: Job, serve: Serve, watcher: Watcher, emulator: EmulatorProcess, rows: Rows, watch_until: Any
+) -> None:
+    bundle = job("sleep 0.5; echo 5")
+    serve(bundle)
+    emulator.fault(kind="logs_gone", job=name_of(rows, bundle), times=1)
+    until(lambda: [watcher.turn(), bool(watcher._tail._paces)][1])
+    (outcome,) = watch_until(bundle)
+    assert (outcome["s"], outcome["r"]) == ("succeeded", 5)
+
+
+def test_a_neighbour_whose_name_only_looks_alike_is_left_alone(
+    job: Job, serve: Serve, watcher: Watcher, rows: Rows, services: JobServices, pool: str
+) -> None:
+    # `_` is a wildcard of LIKE: FRESHET_AB_… would also fetch FRESHETXABX….
+    prefix = job_prefix(rows.one("select id from engine.installation"))
+    alike = prefix.replace("_", "X") + f"{uuid4().hex.upper()}_ABCDEFGH_1"
+    services.submit(alike, pool, shell("sleep 1000"), "somebody else's")
+    mine = f"{prefix}{uuid4().hex.upper()}_ABCDEFGH_1"
+    services.submit(mine, pool, shell("sleep 1000"), "ours, and nobody's")
+    serve(job("sleep 1000"))
+    until(lambda: [watcher.turn(), mine not in shown(services, rows)][1])
+    assert services.describe(alike) is not None
+    assert not services.describe(alike).status.is_terminal
+    services.drop(alike)
 
 
 def test_an_idle_watch_asks_snowflake_nothing(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:

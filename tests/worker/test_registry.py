@@ -35,7 +35,8 @@ def test_the_decorated_function_is_still_the_function() -> None:
         ({"name": "a@1"}, "can't be a process's name"),
         ({"name": "a", "version": ""}, "can't be the version"),
         ({"name": "a", "isolation": "thread"}, "isolation='thread' of process a is unknown"),
-        ({"name": "a", "commit": "bundle"}, "commit='bundle' of process a is not possible"),
+        ({"name": "a", "commit": "never"}, "commit='never' of process a is unknown"),
+        ({"name": "a", "commit": "bundle", "isolation": "process"}, "can't have both"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(given: dict[str, str], sentence: str) -> None:

@@ -96,6 +96,7 @@ class TaskAnswer(Outgoing):
     error_class: str | None = None
     result_url: str | None = None
     estimated_credits: float | None = None  # of a job service, by the run time of its ended attempts
+    note: str | None = None
 
 
 class RunAnswer(Outgoing):

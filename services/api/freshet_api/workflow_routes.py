@@ -56,9 +56,10 @@ def get_workflow(door: TheDoor, name: Name, version: Version = None) -> Reply:
 
 @router.delete("/{name}", status_code=204, responses=REFUSALS)
 def delete_workflow(door: TheDoor, name: Name) -> None:
-    """Delete a workflow: its schedule and triggers go, its runs stay, active ones go on."""
-    door.definitions.delete(name)
+    """Delete a workflow: its schedule and triggers go, its runs stay, active ones are cancelled."""
+    partitions = door.definitions.delete(name)
     door.wake_scheduler()
+    door.wake_dispatcher(partitions)
 
 
 @router.post("/{name}/pause", responses={200: {"model": bodies.WorkflowAnswer}, **REFUSALS})

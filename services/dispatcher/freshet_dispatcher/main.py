@@ -43,7 +43,7 @@ def build(settings: DispatcherSettings, *, name: str) -> Dispatcher:
     database = Database(settings.database_url.get_secret_value(), name="dispatcher", options=OPTIONS)
     bus = Bus(settings.redis_url.get_secret_value(), name="freshet-dispatcher")
     store = EngineStore(database)
-    pace = Pace(queue_depth=settings.queue_depth, depths=bus.depths)
+    pace = Pace(queue_depth=settings.queue_depth, depths=bus.depths, pool_limits=settings.pool_limits)
     refill = Refill(store, bus, pace)
     patience = Patience(lease=settings.lease, grace=settings.grace_after_outage)
     judge = Judge(patience=patience, clock=time.monotonic)

@@ -118,6 +118,7 @@ class Requests:
         session = self._session(request)
         if not isinstance(session, Session):
             return JSONResponse(session)
+        self._emulator.count_statement(sql)
         query = self._submit(session, request.query_params.get("requestId", ""), sql, body)
         is_async = bool(body.get("asyncExec"))
         answer = protocol.running_answer(query, is_async=True) if is_async else await self._answer(query)

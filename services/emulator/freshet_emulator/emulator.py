@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from freshet_emulator.catalog import DEFAULT_DATABASE, DEFAULT_SCHEMA, DEFAULT_WAREHOUSE, Catalog
@@ -32,6 +34,12 @@ DEFAULT_POOLS = (
     Pool(name="PR_STD_POOL_XS", max_nodes=1, instance_family="CPU_X64_XS"),
     Pool(name="PR_STD_POOL_S", max_nodes=2, instance_family="CPU_X64_S"),
 )
+KINDS = re.compile(
+    r"\s*((?:EXECUTE\s+JOB\s+SERVICE|(?:SHOW|DESC(?:RIBE)?|DROP|CREATE|ALTER)\s+"
+    r"(?:JOB\s+SERVICES|SERVICE\s+(?:CONTAINERS|INSTANCES)|SERVICES?|COMPUTE\s+POOLS?)))\b",
+    re.IGNORECASE,
+)
+METHODS = re.compile(r"(SYSTEM\$\w{1,40}|SPCS_\w{1,20}|GET_JOB_HISTORY)", re.IGNORECASE)
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 
@@ -65,6 +73,7 @@ class Emulator:
         self.sessions = Sessions(credentials, tokens, validity=settings.session_validity, keys=self.keys)
         self.queries = Queries(self._interpreter().run, self._stop)
         self._requests: Counter[str] = Counter()
+        self._statements: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def _interpreter(self) -> Interpreter:
@@ -78,6 +87,7 @@ class Emulator:
                 scan=self._scan,
                 abort=self._abort,
                 record=self._record,
+                history=self._history,
                 wait=self._wait,
             )
         )
@@ -88,8 +98,11 @@ class Emulator:
     def _abort(self, query_id: str) -> bool:
         return self.queries.abort(query_id)
 
-    def _record(self, session: Session, sql: str, result: Result) -> str:
-        return self.queries.record(session, sql, result)
+    def _record(self, parent: str, session: Session, sql: str, run: Callable[[], Result]) -> tuple[str, Result]:
+        return self.queries.record(parent, session, sql, run)
+
+    def _history(self) -> list[Query]:
+        return self.queries.history()
 
     def _wait(self, query_id: str, seconds: float) -> None:
         self.queries.wait(query_id, seconds)
@@ -132,15 +145,22 @@ class Emulator:
         with self._lock:
             self._requests[kind] += 1
 
+    def count_statement(self, sql: str) -> None:
+        """For the metrics, by the words that say what it is about."""
+        with self._lock:
+            self._statements[what_it_is(sql)] += 1
+
     def metrics(self) -> str:
         """A Prometheus text exposition."""
         jobs = Counter(job.status for job in self.platform.all_jobs())
         with self._lock:
-            requests = dict(self._requests)
+            requests, statements = dict(self._requests), dict(self._statements)
         lines = ["# TYPE freshet_emulator_jobs gauge"]
         lines += [f'freshet_emulator_jobs{{status="{status}"}} {count}' for status, count in sorted(jobs.items())]
         lines += ["# TYPE freshet_emulator_requests_total counter"]
         lines += [f'freshet_emulator_requests_total{{kind="{kind}"}} {n}' for kind, n in sorted(requests.items())]
+        lines += ["# TYPE freshet_emulator_statements_total counter"]
+        lines += [f'freshet_emulator_statements_total{{kind="{kind}"}} {n}' for kind, n in sorted(statements.items())]
         lines += ["# TYPE freshet_emulator_sessions gauge", f"freshet_emulator_sessions {self.sessions.count()}"]
         lines += ["# TYPE freshet_emulator_queries gauge", f"freshet_emulator_queries {self.queries.count()}"]
         return "\n".join(lines) + "\n"
@@ -151,6 +171,12 @@ class Emulator:
         for job in self.platform.all_jobs():
             if job.query_id == query.id and not job.is_async:
                 self.platform.cancel(job.name)
+
+
+def what_it_is(sql: str) -> str:
+    """SHOW JOB SERVICES, SYSTEM$GET_SERVICE_LOGS, SPCS_CANCEL_JOB, …: few words, whatever a statement says."""
+    found = KINDS.match(sql) or METHODS.search(sql)
+    return "other" if found is None else " ".join(found[1].upper().split())
 
 
 def state_directory(path: Path | None) -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import threading
 import uuid
 from collections import OrderedDict
@@ -22,15 +24,57 @@ KEPT = 2_000
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What a session used when a query began, and its tag."""
+
+    database: str | None
+    schema: str | None
+    warehouse: str | None
+    role: str
+    tag: str
+
+    @classmethod
+    def of(cls, session: Session) -> Place:
+        """Where the session is now."""
+        return cls(
+            database=session.database,
+            schema=session.schema,
+            warehouse=session.warehouse,
+            role=session.role,
+            tag=session.parameters.get(TAG, ""),
+        )
+
+
+def utc_now() -> dt.datetime:
+    """The time of this machine."""
+    return dt.datetime.now(dt.UTC)
+
+
 @dataclass(kw_only=True, slots=True)
 class Query:
-    """One statement sent by a client. `outcome` becomes a Result or a SqlError (as a value: nobody may be waiting)."""
+    """One statement sent by a client. `outcome` becomes a Result or a SqlError (as a value: nobody may be waiting).
+
+    `number` is the order in which queries began; `several` says that the statements of its text are queries of
+    their own.
+    """
 
     session: Session
+    place: Place
     sql: str
+    several: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     outcome: Future[Result | SqlError] = field(default_factory=Future)
+    number: int = field(default_factory=itertools.count(1).__next__)
+    started_at: dt.datetime = field(default_factory=utc_now)
+    ended_at: dt.datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.outcome.add_done_callback(self._note_end)
+
+    def _note_end(self, _: object) -> None:
+        self.ended_at = utc_now()
 
     def parameter(self, name: str) -> str | None:
         """A parameter of the request, else of the session."""
@@ -48,6 +92,8 @@ class Query:
 
 
 ABORTED = SqlError(604, "57014", "SQL execution canceled")
+TAG = "QUERY_TAG"
+COUNT = "MULTI_STATEMENT_COUNT"
 TIMEOUT = "STATEMENT_TIMEOUT_IN_SECONDS"
 
 Run = Callable[[Query, Mapping[str, Any]], Result]
@@ -78,7 +124,8 @@ class Queries:
             known = self._by_request.get((session.id, request_id)) if request_id else None
             if known is not None:
                 return known
-            query = Query(session=session, sql=sql, parameters=parameters or {})
+            query = Query(session=session, place=Place.of(session), sql=sql, parameters=parameters or {})
+            query.several = query.parameter(COUNT) not in (None, "1")
             self._by_id[query.id] = query
             self._by_request[session.id, request_id or query.id] = query
             self._forget_oldest()
@@ -89,13 +136,33 @@ class Queries:
         threading.Thread(target=self._work, args=(query, bindings), name=f"query-{query.id}", daemon=True).start()
         return query
 
-    def record(self, session: Session, sql: str, result: Result) -> str:
-        """Keep the result of one of several statements under an id of its own."""
-        query = Query(session=session, sql=sql)
-        settle(query.outcome, result)
+    def record(self, parent: str, session: Session, sql: str, run: Callable[[], Result]) -> tuple[str, Result]:
+        """Run one of several statements as a query of its own: its id and its result.
+
+        Raises SqlError, also when the query `parent`, to which the statement belongs, was ended meanwhile.
+        """
+        query = Query(session=session, place=Place.of(session), sql=sql)
         with self._lock:
             self._by_id[query.id] = query
-        return query.id
+        try:
+            found = run()
+            self._check(parent)
+        except SqlError as error:
+            settle(query.outcome, error)
+            raise
+        settle(query.outcome, found)
+        return query.id, found
+
+    def _check(self, parent: str) -> None:
+        query = self.find(parent)
+        ended = query.outcome.result() if query is not None and query.outcome.done() else None
+        if isinstance(ended, SqlError):
+            raise SqlError(ended.code, ended.sqlstate, ended.message)
+
+    def history(self) -> list[Query]:
+        """All queries that are remembered, the last begun first."""
+        with self._lock:
+            return sorted(self._by_id.values(), key=lambda query: query.number, reverse=True)
 
     def wait(self, query_id: str, seconds: float) -> None:
         """Let a query sleep, until it is aborted at the latest."""

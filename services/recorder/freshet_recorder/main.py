@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from dataclasses import replace
 
 from freshet.bus import Bus, FactReader
+from freshet.domain.errors import DefinitionError
+from freshet.execution.connections import configured_account
 from freshet.recording import Measures, Recorder, RetentionPass, observe_levels
+from freshet.recording.mirror import Mirror
 from freshet.recording.recorder import BATCH
 from freshet.recording.retention import EVERY
 from freshet.runtime import log
 from freshet.runtime.service import Once, PassResult, run_service
 from freshet.runtime.settings import RecorderSettings, load
+from freshet.snowflake.mirror import MirrorTables
 from freshet.storage.database import Database
 from freshet.storage.gauges import Gauges
+from freshet.storage.leadership import MIRROR, Leadership
+from freshet.storage.mirror import Mirroring
 from freshet.storage.record import Recording
 from freshet.storage.retention import Retention
 from freshet.telemetry import BOUNDS, Telemetry
@@ -33,6 +41,11 @@ def main() -> int:
     """Run until a signal; the exit code."""
     settings = load(RecorderSettings)
     log.configure("recorder", settings.log_level)
+    try:
+        mirror = mirrored(settings)
+    except DefinitionError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 2
     database = Database(settings.database_url.get_secret_value(), name="recorder", sessions=3)
     redis_url = settings.redis_url.get_secret_value()
     bus = Bus(redis_url, name="freshet recorder")
@@ -48,14 +61,18 @@ def main() -> int:
     )
     retention = RetentionPass(Retention(database), days=settings.retention)
     try:
+        if mirror is not None:
+            mirror.begin()
         return run_service(
             "recorder",
-            {"record": recording(recorder), "retention": keeping(retention)},
+            {"record": recording(recorder, mirror), "retention": keeping(retention)},
             metrics=telemetry.exposition,
             health_host=settings.health_host,
             health_port=settings.health_port,
         )
     finally:
+        if mirror is not None:
+            mirror.end()
         telemetry.close()
         if spans is not None:
             spans.close()
@@ -64,11 +81,23 @@ def main() -> int:
         database.close()
 
 
-def recording(recorder: Recorder) -> Once:
+def mirrored(settings: RecorderSettings) -> Mirror | None:
+    """The mirror into Snowflake, if it is wanted. Raises DefinitionError when its account is not named."""
+    if not settings.snowflake_mirror:
+        return None
+    account = replace(configured_account(settings), paramstyle="qmark", query_tag="freshet mirror")
+    # Sessions of its own: the recorder waits for nothing that the mirror does.
+    database = Database(settings.database_url.get_secret_value(), name="mirror", sessions=2)
+    return Mirror(store=Mirroring(database), tables=MirrorTables(account), candidate=Leadership(database, MIRROR))
+
+
+def recording(recorder: Recorder, mirror: Mirror | None = None) -> Once:
     """The pass of the record loop, which waits on the stream itself, and a moment for more when there was little."""
 
     def once() -> PassResult:
         entries = recorder.record_batch().entries
+        if entries and mirror is not None:
+            mirror.nudge()
         return PassResult(did=entries, wait=GATHER if 0 < entries < BATCH else 0.0)
 
     return once

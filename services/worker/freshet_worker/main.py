@@ -7,18 +7,19 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-
-from pydantic import SecretStr
 
 from freshet.bus import Bus, QueueWorker
 from freshet.definition import compile_workflow
 from freshet.domain.errors import DefinitionError
-from freshet.domain.model import Kind, Workflow
+from freshet.domain.model import SNOWFLAKE, Kind, Workflow
+from freshet.execution.connections import Connections, configured_account, read_connections
 from freshet.execution.job_service import JobLauncher
 from freshet.execution.nursery import Nursery
 from freshet.execution.pulse import Pulse, Rhythm, new_lock_key
+from freshet.execution.query import QueryLauncher
+from freshet.execution.query_watch import QueryWatcher
 from freshet.execution.signals import Signals
 from freshet.execution.supervisor import Holding, Limits, Supervisor
 from freshet.execution.times import Stopwatch
@@ -28,9 +29,9 @@ from freshet.runtime import log
 from freshet.runtime.clock import SystemClock
 from freshet.runtime.service import run_service
 from freshet.runtime.settings import WorkerSettings, load
-from freshet.snowflake import JobServices, SnowflakeSettings
+from freshet.snowflake import JobServices, Queries, SnowflakeSettings
 from freshet.storage.database import Database
-from freshet.storage.leadership import WATCHER, Leadership
+from freshet.storage.leadership import WATCHER, Leadership, query_watcher
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import WorkerRow, WorkerStore
 
@@ -52,13 +53,19 @@ class Versions:
 def build(settings: WorkerSettings) -> Supervisor:
     """A worker from its settings. Starts its child and connects to Redis.
 
-    Raises DefinitionError when a module of processes is refused, UnreachableError without Redis.
+    Raises DefinitionError when a module of processes or a connection is refused, UnreachableError without Redis.
     """
     database_url = settings.database_url.get_secret_value()
     user_url = settings.process_database_url.get_secret_value() if settings.process_database_url else database_url
-    options = ChildOptions(modules=settings.processes, database_url=user_url, limit=settings.max_result_bytes)
+    connections = read_connections(settings.connections)
+    options = ChildOptions(
+        modules=settings.processes,
+        database_url=user_url,
+        limit=settings.max_result_bytes,
+        connections=connections.postgres,
+    )
     nursery = Nursery(options, items_per_child=settings.items_per_child)
-    queues = tuple(dict.fromkeys([*nursery.processes, *_common_queues(settings), *settings.queues]))
+    queues = tuple(dict.fromkeys([*nursery.processes, *_common_queues(settings, connections), *settings.queues]))
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     signals, clock = Signals(), SystemClock()
     store = WorkerStore(database := Database(database_url, name="worker", sessions=3))
@@ -89,22 +96,72 @@ def build(settings: WorkerSettings) -> Supervisor:
         definitions=Versions(store),
         limits=Limits(max_log_bytes=settings.max_log_bytes, drain_grace=settings.drain_grace),
         holding=holding,
+        databases=frozenset(connections.postgres),
     )
-    _serve_jobs(supervisor, settings, database)
+    _serve_snowflake(supervisor, settings, connections, database)
     return supervisor
 
 
-def _serve_jobs(supervisor: Supervisor, settings: WorkerSettings, database: Database) -> None:
-    """Launch and watch job services, if there is an account to launch them in."""
-    if not settings.snowflake_account:
-        return
-    store, bus = supervisor.store, supervisor.bus
-    account = snowflake_settings(settings)
+def _serve_snowflake(
+    supervisor: Supervisor, settings: WorkerSettings, connections: Connections, database: Database
+) -> None:
+    """Job services and scripts in the account of the settings, if there is one; scripts on the named ones."""
 
     @cache
     def installation() -> str:
-        return settings.installation or store.installation()
+        return settings.installation or supervisor.store.installation()
 
+    accounts = dict(connections.snowflake)
+    if settings.snowflake_account:
+        accounts[SNOWFLAKE] = configured_account(settings)
+        _serve_jobs(supervisor, settings, database, installation)
+    for name, account in accounts.items():
+        candidate = Leadership(database, query_watcher(name))
+        _serve_queries(supervisor, settings, candidate, installation, connection=name, account=account)
+
+
+def _serve_queries(
+    supervisor: Supervisor,
+    settings: WorkerSettings,
+    candidate: Leadership,
+    installation: Callable[[], str],
+    *,
+    connection: str,
+    account: SnowflakeSettings,
+) -> None:
+    """Start and watch scripts on one connection."""
+    store, bus = supervisor.store, supervisor.bus
+    supervisor.query_launchers[connection] = QueryLauncher(
+        Queries(account),
+        connection=connection,
+        store=store,
+        bus=bus,
+        installation=installation,
+        insist=supervisor.insist,
+        limit=settings.max_result_bytes,
+    )
+    watch = QueryWatcher(
+        Queries(account),
+        connection=connection,
+        store=store,
+        bus=bus,
+        candidate=candidate,
+        definitions=supervisor.definitions,
+        installation=installation,
+        clock=SystemClock(),
+        poll=settings.job_poll,
+        result_limit=settings.max_result_bytes,
+        log_limit=settings.max_log_bytes,
+    )
+    supervisor.query_watches.append(watch)
+
+
+def _serve_jobs(
+    supervisor: Supervisor, settings: WorkerSettings, database: Database, installation: Callable[[], str]
+) -> None:
+    """Launch and watch job services."""
+    store, bus = supervisor.store, supervisor.bus
+    account = configured_account(settings)
     supervisor.launcher = JobLauncher(
         JobServices(account), store=store, bus=bus, installation=installation, insist=supervisor.insist
     )
@@ -124,42 +181,13 @@ def _serve_jobs(supervisor: Supervisor, settings: WorkerSettings, database: Data
     )
 
 
-def snowflake_settings(settings: WorkerSettings) -> SnowflakeSettings:
-    """The account of the settings. Raises DefinitionError when database, schema or the credentials are missing."""
-    for name in ("snowflake_database", "snowflake_schema"):
-        if getattr(settings, name) is None:
-            raise DefinitionError(
-                f"FRESHET_{name.upper()} is not set: job services are made in a database and schema.",
-                code="setting_refused",
-            )
-    return SnowflakeSettings(
-        account=settings.snowflake_account or "",
-        database=settings.snowflake_database or "",
-        schema=settings.snowflake_schema or "",
-        user=settings.snowflake_user,
-        password=_shown(settings.snowflake_password),
-        role=settings.snowflake_role,
-        warehouse=settings.snowflake_warehouse,
-        host=settings.snowflake_host,
-        port=settings.snowflake_port if settings.snowflake_host else None,
-        protocol=settings.snowflake_protocol if settings.snowflake_host else None,
-        authenticator=settings.snowflake_authenticator,
-        token=_shown(settings.snowflake_token),
-        token_file_path=settings.snowflake_token_file_path,
-        private_key_file=settings.snowflake_private_key_file,
-        private_key_file_pwd=_shown(settings.snowflake_private_key_file_pwd),
-    ).checked()
-
-
-def _shown(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
-def _common_queues(settings: WorkerSettings) -> list[str]:
+def _common_queues(settings: WorkerSettings, connections: Connections) -> list[str]:
+    names = [*connections.postgres, *connections.snowflake]
     kinds = [Kind.PYTHON, Kind.SQL]
     if settings.snowflake_account:
         kinds.append(Kind.JOB_SERVICE)
-    return [kind.value for kind in kinds]
+        names.append(SNOWFLAKE)
+    return [*(kind.value for kind in kinds), *(f"{Kind.SQL.value}@{name}" for name in names)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

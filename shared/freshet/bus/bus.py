@@ -41,6 +41,7 @@ class Message:
 
     queue: str
     bundle_id: int
+    ahead: bool = False  # of what waits in the queue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,13 +82,13 @@ class Bus:
     # --- queues -----------------------------------------------------------------------------------------------------
 
     def publish(self, messages: Sequence[Message]) -> dict[str, int]:
-        """Put messages at the end of their queues; how long each of these queues now is."""
-        by_queue: dict[str, list[int]] = defaultdict(list)
+        """Put messages at the end of their queues, or at the front; how long each of these queues now is."""
+        by_queue: dict[str, list[Message]] = defaultdict(list)
         for message in messages:
-            by_queue[message.queue].append(message.bundle_id)
+            by_queue[message.queue].append(message)
         with translated(), self.client.pipeline(transaction=False) as pipe:
-            for name, ids in by_queue.items():
-                self._queue(name).enqueue_many([_job(bundle) for bundle in ids], pipeline=pipe)
+            for name, its in by_queue.items():
+                self._queue(name).enqueue_many([_job(message) for message in its], pipeline=pipe)
             for name in by_queue:
                 pipe.llen(Queue.redis_queue_namespace_prefix + name)
             lengths = pipe.execute()[-len(by_queue) :] if by_queue else []
@@ -231,9 +232,14 @@ def bundle_of(job_id: str) -> int | None:
     return int(rest) if rest != job_id and rest.isascii() and rest.isdigit() else None
 
 
-def _job(bundle_id: int) -> Any:
+def _job(message: Message) -> Any:
     return Queue.prepare_data(
-        ENTRY, job_id=f"{JOB_PREFIX}{bundle_id}", description=f"bundle {bundle_id}", timeout=-1, ttl=JOB_TTL
+        ENTRY,
+        job_id=f"{JOB_PREFIX}{message.bundle_id}",
+        description=f"bundle {message.bundle_id}",
+        timeout=-1,
+        ttl=JOB_TTL,
+        at_front=message.ahead,
     )
 
 

@@ -43,14 +43,22 @@ def import_jobconfig(
     file: Annotated[Path, typer.Argument(help="jobconfig.json: an array of jobs.")],
     name: Annotated[str | None, typer.Option(help="Name of the workflow; by default the file's.")] = None,
     schedule: Annotated[str, typer.Option(help="How often it runs: an ISO 8601 duration or cron.")] = "PT59M",
+    on_failure: Annotated[
+        str,
+        typer.Option(help="A job that fails: block skips what comes after it, continue runs it, as the original did."),
+    ] = "block",
+    warehouse: Annotated[
+        str | None, typer.Option(help="Warehouse of the containers, also in their SNOWFLAKE_WAREHOUSE.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a workflow of job services from a jobconfig.json."""
-    from freshet.definition import load_file
+    from freshet.definition import ImportOptions, load_file
     from freshet.definition.jobconfig import import_document
 
     documents = load_file(file)
-    definition = import_document(documents[0], name or file.stem, schedule)
+    options = ImportOptions(schedule=schedule, on_failure=on_failure, warehouse=warehouse)
+    definition = import_document(documents[0], name or file.stem, options=options)
     answer = _put(_client(), definition, None)
     output.json(answer) if as_json else _tell_applied([answer])
 
@@ -108,9 +116,16 @@ def resume(workflow: str) -> None:
 
 
 def delete(workflow: str) -> None:
-    """Delete a workflow; its runs stay in the tables."""
-    _client().delete("workflows", workflow)
-    output.line(f"{workflow} is deleted.")
+    """Delete a workflow and cancel what runs of it; its runs stay in the tables. A second time is harmless."""
+    from freshet.cli.failures import ProblemError
+
+    try:
+        _client().delete("workflows", workflow)
+    except ProblemError as error:
+        if error.status != 404:
+            raise
+        output.line(f"There is no workflow {workflow}: nothing to delete.")
+    output.line("Done")
 
 
 def backfill(

@@ -32,6 +32,7 @@ class Row:
     elapsed: str
     parents: str
     error: str | None
+    note: str | None = None  # what it waits for
 
     @property
     def mark(self) -> str:
@@ -80,7 +81,7 @@ def text(run: Run, now: datetime) -> str:
         label = f"{row.rail}{row.mark} {row.name}"
         line = f"{label:<{width + 2}}  {row.state:<9}  {row.bar}  {row.counters:>9}  {row.elapsed:>8}  {row.parents}"
         lines.append(line.rstrip())
-        lines += [f"{' ' * len(row.rail)}  {row.error}"] if row.error else []
+        lines += [f"{' ' * len(row.rail)}  {said}" for said in (row.error, row.note) if said]
     return "\n".join(lines)
 
 
@@ -117,6 +118,7 @@ def _row(name: str, task: Mapping[str, Any], rail: str, now: datetime) -> Row:
         elapsed=_elapsed(task, now),
         parents="← " + ", ".join(task["after"]) if task.get("after") else "",
         error=_sentence(task["error"]) if task.get("error") else None,
+        note=_sentence(task["note"]) if task.get("note") else None,
     )
 
 

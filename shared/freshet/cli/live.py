@@ -134,7 +134,7 @@ def drawn(runs: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType:
                 Text(row.counters),
                 Text(row.elapsed, style="dim", justify="right"),
                 Text(row.parents, style="dim"),
-                Text(row.error or "", style="red"),
+                Text(row.error or row.note or "", style="red" if row.error else "yellow"),
             )
         parts += [state, table, Text("")]
     return Group(*parts)

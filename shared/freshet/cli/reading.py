@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -60,13 +61,16 @@ def logs(
     client = _client()
     found: list[dict[str, Any]] = []
     after: str | None = None
+    printer = LogPrinter(sys.stdout)
+    take = found.append if as_json else printer.take
     while True:
         # Asked before the logs are read, so that nothing written before the end is missed.
         over = not follow or client.get("runs", run).get("recorded", False)
-        after = _read_logs(client, (run, task, item, attempt), after, None if not as_json else found)
+        after = _read_logs(client, (run, task, item, attempt), after, take)
         if over:
             break
         time.sleep(FOLLOW)
+    printer.end()
     if as_json:
         output.json(found)
 
@@ -99,25 +103,42 @@ def _read_logs(
     client: Client,
     which: tuple[str, str, str | None, int | None],
     after: str | None,
-    kept: list[dict[str, Any]] | None,
+    take: Callable[[dict[str, Any]], None],
 ) -> str | None:
-    """Print (or keep) all pages from `after` on; returns where the next begins."""
+    """Hand over all pages from `after` on; returns where the next begins."""
     run, task, item, attempt = which
     while True:
         page = client.get("runs", run, "tasks", task, "logs", item=item, attempt=attempt, after=after)
         for entry in page["items"]:
-            _print_log(entry) if kept is None else kept.append(entry)
+            take(entry)
         if not page["items"] or page.get("next") in {None, after}:
             return page.get("next") or after
         after = page["next"]
 
 
-def _print_log(entry: dict[str, Any]) -> None:
-    item = entry.get("item")
-    prefix = f"[{item}#{entry['attempt']}] " if item not in {None, ""} else ""
-    for line in str(entry["text"]).splitlines():
-        sys.stdout.write(f"{prefix}{line}\n")
-    sys.stdout.flush()
+class LogPrinter:
+    """Puts parts of logs together: a line may begin in one part and end in the next, others' parts in between."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._open: object = None  # whose line is not at its end
+
+    def take(self, entry: dict[str, Any]) -> None:
+        """Print one part, each line with the item and the attempt that it is of."""
+        item, source = entry.get("item"), (entry.get("item"), entry["attempt"])
+        prefix = f"[{item}#{entry['attempt']}] " if item not in {None, ""} else ""
+        if self._open != source:
+            self.end()
+        for line in str(entry["text"]).splitlines(keepends=True):
+            self._out.write(line if self._open else prefix + line)
+            self._open = None if line.endswith("\n") else source
+        self._out.flush()
+
+    def end(self) -> None:
+        """End the line that is open."""
+        if self._open is not None:
+            self._out.write("\n")
+        self._open = None
 
 
 def _without_document(workflow: dict[str, Any]) -> dict[str, Any]:

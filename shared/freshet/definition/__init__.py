@@ -9,7 +9,7 @@ from freshet.definition.canonical import digest, dump, normalise, normalise_docu
 from freshet.definition.compilation import compile_document, compile_workflow
 from freshet.definition.document import Document, load_file, load_text
 from freshet.definition.errors import DefinitionErrors, describe, errors_of
-from freshet.definition.jobconfig import import_document, import_jobconfig
+from freshet.definition.jobconfig import ImportOptions, import_document, import_jobconfig
 from freshet.definition.parameters import coerce_params
 from freshet.definition.schema import schema
 from freshet.definition.versions import resolve_versions
@@ -17,6 +17,7 @@ from freshet.definition.versions import resolve_versions
 __all__ = [
     "DefinitionErrors",
     "Document",
+    "ImportOptions",
     "coerce_params",
     "compile_document",
     "compile_workflow",

@@ -25,6 +25,7 @@ from freshet.domain.model import (
     ProcessSpec,
     RetryPolicy,
     Schedule,
+    SqlSpec,
     Task,
     Workflow,
 )
@@ -92,7 +93,7 @@ def _task(task: Task) -> Json:
     return _without_defaults(
         process=None if task.process is None else _process(task.process),
         job_service=None if task.job_service is None else _job_service(task.job_service),
-        sql=None if task.sql is None else {"on": task.sql.on, "text": task.sql.text},
+        sql=None if task.sql is None else _sql(task.sql),
         python=None if task.python is None else {"text": task.python.text},
         after=list(task.after),
         for_each=task.for_each,
@@ -105,6 +106,11 @@ def _task(task: Task) -> Json:
         tasks={inner.name: _task(inner) for inner in task.tasks},
         result=task.result,
     )
+
+
+def _sql(spec: SqlSpec) -> Json:
+    place = _without_defaults(database=spec.database, schema=spec.schema, warehouse=spec.warehouse, role=spec.role)
+    return {"on": spec.on, "text": spec.text, **place}
 
 
 def _unless(value: str, default: str) -> str | None:

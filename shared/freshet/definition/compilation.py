@@ -120,7 +120,7 @@ def _task(name: str, file: TaskFile, path: tuple[str, ...]) -> Task:
         queue=file.queue,
         process=None if file.process is None else ProcessSpec(**file.process.model_dump()),
         job_service=_job_service(file),
-        sql=None if file.sql is None else SqlSpec(on=file.sql.on, text=file.sql.script),
+        sql=None if file.sql is None else SqlSpec(on=file.sql.on, text=file.sql.script, **file.sql.begins_with),
         python=None if file.python is None else PythonSpec(text=file.python.script),
         tasks=tuple(_tasks(file.tasks or {}, path)),
         result=file.result,

@@ -122,6 +122,11 @@ _VERSION = Matching(
     pattern=r"[A-Za-z0-9][A-Za-z0-9_.+-]*", wanted="a version, like 1.0.0", longest=64, code="bad_version"
 )
 _QUEUE = Matching(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]*", wanted="a queue's name without spaces", longest=200)
+_CONNECTION = Matching(
+    pattern=r"[A-Za-z_][A-Za-z0-9_-]*",
+    wanted="postgres, snowflake or the name of a connection",
+    longest=64,
+)
 _EVENT = Matching(
     pattern=r"\S+", wanted="a CloudEvents type, like com.example.document.arrived", longest=256, code="bad_type"
 )
@@ -149,6 +154,7 @@ ParamName = Annotated[str, _PARAM]
 ProcessName = Annotated[str, _PROCESS]
 ProcessVersion = Annotated[str, _VERSION]
 QueueName = Annotated[str, _QUEUE]
+ConnectionName = Annotated[str, _CONNECTION]
 EventType = Annotated[str, _EVENT]
 Identifier = Annotated[str, _IDENTIFIER]
 ObjectName = Annotated[str, _OBJECT]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -21,11 +22,15 @@ from freshet.definition.fields import Identifier, Image, TaskName, refusal
 from freshet.definition.file_part import FilePart
 from freshet.definition.refusals import as_refusals, shown
 from freshet.domain.errors import DefinitionError
+from freshet.domain.model import OnFailure
 
 ROOT = "root_task"
 DEFAULT_IMAGE = "/freshet/public/images/my_job_image:latest"
 #: What every job of the original runs (its procedure had it written in).
 QUERY = "select current_time() as time,'hello'"
+
+#: When a run was due, or else asked for: the graph_start_time of its rows.
+STARTED = "run.scheduled_for == null ? run.created_at : run.scheduled_for"
 
 
 def _parents(text: str) -> str:
@@ -52,19 +57,37 @@ class JobEntry(FilePart):
         return [name for name in names if name != ROOT]
 
 
-def import_jobconfig(data: Any, name: str, schedule: str = "PT59M") -> dict[str, Any]:
-    """The canonical workflow document of a jobconfig's array.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOptions:
+    """What a jobconfig does not say.
 
-    `schedule` is an ISO 8601 duration, or a cron expression. Raises DefinitionError or DefinitionErrors;
-    pointers lead into the array (`/3/retry_count`).
+    `schedule` is an ISO 8601 duration, or a cron expression. `on_failure` is `block` or `continue`: in the original a
+    job that failed stopped nothing that came after it. `warehouse` is that of the containers' queries.
     """
+
+    schedule: str = "PT59M"
+    on_failure: str = "block"
+    warehouse: str | None = None
+
+
+def import_jobconfig(
+    data: Any, name: str, schedule: str = "PT59M", *, options: ImportOptions | None = None
+) -> dict[str, Any]:
+    """The canonical workflow document of a jobconfig's array; `options` go before `schedule`.
+
+    Raises DefinitionError or DefinitionErrors; pointers lead into the array (`/3/retry_count`).
+    """
+    options = options or ImportOptions(schedule=schedule)
+    schedule = options.schedule
+    if options.on_failure not in set(OnFailure):
+        raise DefinitionError(f"on_failure must be block or continue, not {options.on_failure!r}", code="bad_choice")
     entries = _entries(data)
     refuse(list(_name_problems(entries)))
     document = {
         "name": name,
         "root_task_name": ROOT,
         "schedule": {"cron" if " " in schedule or schedule.startswith("@") else "every": schedule},
-        "tasks": {entry.task_name: _task(entry) for entry in entries},
+        "tasks": {entry.task_name: _task(entry, options) for entry in entries},
     }
     try:
         return normalise(document)
@@ -73,10 +96,12 @@ def import_jobconfig(data: Any, name: str, schedule: str = "PT59M") -> dict[str,
         raise
 
 
-def import_document(document: Document, name: str, schedule: str = "PT59M") -> dict[str, Any]:
+def import_document(
+    document: Document, name: str, schedule: str = "PT59M", *, options: ImportOptions | None = None
+) -> dict[str, Any]:
     """The same for a file that was read: refusals have file and line."""
     try:
-        return import_jobconfig(document.data, name, schedule)
+        return import_jobconfig(document.data, name, schedule, options=options)
     except DefinitionError as error:
         raise document.locate(error) from error
 
@@ -103,13 +128,26 @@ def _subject(index: int, entry: Any) -> str:
     return f"entry [{index}] ({name})" if isinstance(name, str) else f"entry [{index}]"
 
 
-def _task(entry: JobEntry) -> dict[str, Any]:
+def _task(entry: JobEntry, options: ImportOptions) -> dict[str, Any]:
     job = {
         "image": entry.image_name,
         "compute_pool": entry.compute_pool_name,
         "args": [f"--query={QUERY}", f"--result_table={entry.table_name}"],
+        "env": {**_runtime_info(entry), **({"SNOWFLAKE_WAREHOUSE": options.warehouse} if options.warehouse else {})},
+        **({"query_warehouse": options.warehouse} if options.warehouse else {}),
     }
-    return {"job_service": job, "after": entry.parents, "retries": {"limit": entry.retry_count}}
+    retries = {"limit": entry.retry_count}
+    return {"job_service": job, "after": entry.parents, "retries": retries, "on_failure": options.on_failure}
+
+
+def _runtime_info(entry: JobEntry) -> dict[str, str]:
+    """What the original asked SYSTEM$TASK_RUNTIME_INFO for, by the names that it has there."""
+    return {
+        "CURRENT_ROOT_TASK_NAME": ROOT,
+        "CURRENT_TASK_NAME": entry.task_name,
+        "CURRENT_TASK_GRAPH_RUN_GROUP_ID": "${{ run.group_id }}",
+        "CURRENT_TASK_GRAPH_ORIGINAL_SCHEDULED_TIMESTAMP": f"${{{{ {STARTED} }}}}",
+    }
 
 
 def _name_problems(entries: Sequence[JobEntry]) -> Iterator[DefinitionError]:

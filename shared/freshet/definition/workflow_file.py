@@ -26,10 +26,12 @@ from freshet.definition import sql_script
 from freshet.definition.fields import (
     Cel,
     Condition,
+    ConnectionName,
     CronText,
     Delay,
     EventType,
     ForEach,
+    Identifier,
     Interval,
     Json,
     ParamName,
@@ -45,7 +47,9 @@ from freshet.definition.fields import (
 )
 from freshet.definition.file_part import FilePart
 from freshet.definition.job_service_file import JobServiceFile
+from freshet.domain.model import ENGINE, SNOWFLAKE
 from freshet.expressions import has_template
+from freshet.snowflake import script
 
 KINDS = ("process", "job_service", "sql", "python", "tasks")
 MAX_SCRIPT_BYTES = 1024 * 1024
@@ -107,11 +111,23 @@ def _plain_script(text: str) -> str:
     return text
 
 
-def _allowed_sql(text: str) -> str:
-    reason = sql_script.refusal(text)
+def _allowed_sql(text: str, info: ValidationInfo) -> str:
+    """Checked by the rules of where it runs; what a named connection leads to is known to its workers alone."""
+    check = _SQL_CHECKS.get(info.data.get("on", ""))
+    reason = None if check is None else check(text)
     if reason is not None:
         raise refusal("sql_refused", f"is refused: {reason}")
     return text
+
+
+def _snowflake_refusal(text: str) -> str | None:
+    try:
+        return None if script.statements(text) else "the script holds no statement"
+    except script.ScriptError as error:
+        return error.message
+
+
+_SQL_CHECKS = {ENGINE: sql_script.refusal, SNOWFLAKE: _snowflake_refusal}
 
 
 def _readable_python(text: str) -> str:
@@ -126,14 +142,6 @@ def _readable_python(text: str) -> str:
     return text
 
 
-def _only_postgres(on: str) -> str:
-    if on != "postgres":
-        sentence = f"must be postgres, not {on!r}: this version runs sql on postgres only"
-        raise refusal("unsupported_target", sentence)
-    return on
-
-
-_OnPostgres = AfterValidator(_only_postgres)
 _Script = AfterValidator(_plain_script)
 _Sql = AfterValidator(_allowed_sql)
 _Python = AfterValidator(_readable_python)
@@ -158,10 +166,33 @@ class ScriptFile(FilePart):
         return self.text or self.file or ""
 
 
-class SqlFile(ScriptFile):
-    """A script on Postgres; `:payload` is bound, the result is the last statement's rows."""
+class SqlPlace(FilePart):
+    """Where a script runs, and in a Snowflake session, what it begins with."""
 
-    on: Annotated[str, _OnPostgres] = "postgres"
+    on: ConnectionName = ENGINE
+    database: Identifier | None = None
+    schema_: Identifier | None = Field(default=None, alias="schema")
+    warehouse: Identifier | None = None
+    role: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _session_elsewhere(self) -> Self:
+        given = [name for name in ("database", "schema", "warehouse", "role") if self.begins_with[name] is not None]
+        if self.on == ENGINE and given:
+            raise refusal("not_for_postgres", f"runs on postgres and takes no `{given[0]}`; say `on: snowflake`")
+        return self
+
+    @property
+    def begins_with(self) -> dict[str, str | None]:
+        """Database, schema, warehouse and role of the session."""
+        return {"database": self.database, "schema": self.schema_, "warehouse": self.warehouse, "role": self.role}
+
+
+class SqlFile(ScriptFile, SqlPlace):
+    """A script on the engine's Postgres, on Snowflake or on a named connection; `:payload` is bound, the result is the
+    last statement's rows.
+    """
+
     text: Annotated[str, _Script, _Sql] | None = None
     file: Annotated[str, _Inlined, _Script, _Sql] | None = None
 

@@ -144,12 +144,27 @@ class JobServiceSpec:
     start_timeout: float = 900.0  # seconds from submit to the container's start
 
 
+#: The connections that every installation has by these names: its own Postgres, and the account of its job services.
+ENGINE, SNOWFLAKE = "postgres", "snowflake"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqlSpec:
-    """A script; `:payload` is bound as jsonb, the result is the last statement's rows."""
+    """A script; `:payload` is bound, the result is the last statement's rows. `database` to `role` are what a Snowflake
+    session begins with, None: what the connection says.
+    """
 
-    on: str = "postgres"
+    on: str = ENGINE  # or SNOWFLAKE, or the name of a connection
     text: str
+    database: str | None = None
+    schema: str | None = None
+    warehouse: str | None = None
+    role: str | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it runs in another database than the engine's."""
+        return self.on != ENGINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,10 +202,17 @@ class Task:
         return self.for_each is not None
 
     @property
+    def single(self) -> bool:
+        """Whether a bundle holds one item of it: what runs in another system is watched item by item."""
+        return self.kind is Kind.JOB_SERVICE or (self.sql is not None and self.sql.elsewhere)
+
+    @property
     def queue_name(self) -> str:
         """The queue its bundles travel in."""
         if self.queue is not None:
             return self.queue
+        if self.sql is not None and self.sql.elsewhere:
+            return f"{self.kind.value}@{self.sql.on}"
         return self.process.ref if self.process is not None else self.kind.value
 
 

@@ -16,8 +16,12 @@ BUNDLE_CAP = 200
 
 WINDOW_FLOOR = 64
 WINDOW_CAP = 4000
-#: Bundles that a window holds.
-WINDOW_BUNDLES = 20
+#: Bundles that a window holds at least, and for each worker. Not more: a refill of half a window is one transaction,
+#: and whoever wants something of the dispatcher meanwhile waits for it.
+WINDOW_BUNDLES, WINDOW_SHARE = 10, 4
+
+#: Seconds of work below which items are not shared out: a bundle costs more than it would save.
+LITTLE = 0.005
 
 #: Bundles for each worker: one to run, one that waits, so that none idles between two.
 SHARE = 2
@@ -29,7 +33,7 @@ def bundle_size(mean_s: float | None, remaining: int, workers: int) -> int:
         return 1
     size = min(BUNDLE_CAP, int(BUNDLE_SECONDS / max(mean_s, 1e-6)))
     share = -(-remaining // (SHARE * max(1, workers)))
-    return max(1, min(size, share))
+    return max(1, min(size, max(share, int(LITTLE / max(mean_s, 1e-6)))))
 
 
 def window(size: int, *, workers: int = 1, floor: int = WINDOW_FLOOR) -> int:
@@ -37,7 +41,8 @@ def window(size: int, *, workers: int = 1, floor: int = WINDOW_FLOOR) -> int:
 
     Never fewer than keep every worker busy. A higher `floor` suits items that hold no worker while they run.
     """
-    return max(floor, SHARE * workers, min(WINDOW_CAP, WINDOW_BUNDLES * size))
+    bundles = max(WINDOW_BUNDLES, WINDOW_SHARE * workers)
+    return max(floor, SHARE * workers, min(WINDOW_CAP, bundles * size))
 
 
 def plan(

@@ -78,6 +78,7 @@ def run_variables(run: RunRow) -> dict[str, Any]:
         "trigger": run.trigger,
         "scheduled_for": run.scheduled_for,
         "group_id": run.group_id,
+        "created_at": run.created_at,
     }
 
 

@@ -139,21 +139,26 @@ class Folder:
 
     def _mark_published(self, decision: Decision) -> frozenset[str]:
         """Say which bundles have room in their queue; the queues for which some have not."""
+        # Places in a compute pool are counted by the refill alone, so what takes one waits for it.
+        limited = {row["queue"] for row in decision.bundles() if row["limit_key"] is not None}
+        free = [row for row in decision.bundles() if row["limit_key"] is None]
         wanted: dict[str, int] = defaultdict(int)
-        for row in decision.bundles():
+        for row in free:
             wanted[row["queue"]] += 1
         room = {queue: self._pace.room(queue, count) for queue, count in wanted.items()}
-        for row in decision.bundles():
-            row["published"] = room[row["queue"]] > 0
-            room[row["queue"]] -= 1
-            if row["published"]:
-                self._pace.published(row["queue"], row["turn"])
-        return frozenset(queue for queue, left in room.items() if left < 0)
+        for row in free:
+            queue, priority = row["queue"], row["priority"]
+            row["ahead"] = row["behind"] and self._pace.may_go_ahead(queue, priority)
+            row["published"] = row["ahead"] or room[queue] > 0
+            room[queue] -= not row["ahead"]
+            if row["published"] and not row["ahead"]:
+                self._pace.published(queue, row["turn"], priority)
+        return frozenset(queue for queue, left in room.items() if left < 0) | limited
 
     def _publish(self, taken: Taken, decision: Decision, put: Put) -> None:
         """After the commit. What is lost here is found again: bundles by their age, facts by the recorder's sweep."""
         if put.bundles:
-            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, queue in put.bundles]))
+            self._pace.lengths(self._bus.publish(_messages(decision, put)))
         fault.reach("fold.published")
         announced = [*taken.announced, *put.announced]
         if announced:
@@ -169,6 +174,16 @@ class Folder:
                 self._bus.request_stop(worker, bundle)
         if any(worker is None for worker, _ in decision.stops):
             self._bus.wake_watcher()  # a job service in flight is nobody's now, and is reaped at the next look
+
+
+def _messages(decision: Decision, put: Put) -> list[Message]:
+    # New bundles come first and have their ids in the order of their rows; a mistake here would cost a place in line.
+    ahead = [row["ahead"] for row in decision.bundles() if row.get("published")]
+    known = len(ahead) == len(put.bundles)
+    return [
+        Message(queue=queue, bundle_id=key, ahead=known and ahead[place])
+        for place, (key, queue) in enumerate(put.bundles)
+    ]
 
 
 def _decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[str]) -> Decision:

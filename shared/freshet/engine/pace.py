@@ -10,12 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from freshet.bus import Heartbeat
+from freshet.domain.model import Task
 from freshet.storage.engine_rows import TaskRunRow
 
 #: Messages that Redis holds of one queue: so many for each worker that serves it, and no fewer than that. What is in
 #: there goes in the order in which it came; the rest waits in Postgres, where runs take turns. A small map so waits for
 #: a few bundles of a wide one, not for its whole window.
 PER_WORKER, AT_LEAST = 3, 8
+#: Bundles in a row that may go ahead of what waits in a queue.
+CREDITS = 8
 #: Tasks whose mean is remembered from one run to the next.
 REMEMBERED = 10_000
 
@@ -23,12 +26,23 @@ REMEMBERED = 10_000
 class Pace:
     """One dispatcher's memory."""
 
-    def __init__(self, *, queue_depth: int, depths: Callable[[Iterable[str]], Mapping[str, int]]) -> None:
-        """`queue_depth`: messages that Redis holds of one queue at most; `depths` asks how many it holds now."""
+    def __init__(
+        self,
+        *,
+        queue_depth: int,
+        depths: Callable[[Iterable[str]], Mapping[str, int]],
+        pool_limits: Mapping[str, int] | None = None,
+    ) -> None:
+        """`queue_depth`: messages that Redis holds of one queue at most; `depths` asks how many it holds now;
+        `pool_limits`: job services of a compute pool (in upper case) that may be under way at once.
+        """
+        self.pool_limits = dict(pool_limits or {})
         self._queue_depth = queue_depth
         self._depths = depths
         self._lengths: dict[str, int] = {}
         self._turns: dict[str, int] = {}
+        self._priorities: dict[str, int] = {}  # of what was published last
+        self._credits: dict[str, int] = {}
         self._means: OrderedDict[tuple[str, int, str], float] = OrderedDict()
         self._serving: Mapping[str, int] = {}
 
@@ -61,9 +75,22 @@ class Pace:
         """The turn that was last published in a queue: a run that comes later starts there, not at nought."""
         return self._turns.get(queue, 0)
 
-    def published(self, queue: str, turn: int) -> None:
-        """Remember the turn of what was published."""
+    def published(self, queue: str, turn: int, priority: int) -> None:
+        """Remember the turn and the priority of what was published at the end of a queue."""
         self._turns[queue] = max(self._turns.get(queue, 0), turn)
+        self._priorities[queue] = priority
+        self._credits[queue] = min(CREDITS, self._credits.get(queue, 0) + 1)
+
+    def may_go_ahead(self, queue: str, priority: int) -> bool:
+        """Whether the bundle of a run that had fewer turns than others may go to the front of a queue; counts it.
+
+        What waits there was put there before that run asked for anything, by runs that had more than their share. Never
+        ahead of what is more urgent, and never more often than others are put at the end: so nobody starves.
+        """
+        if not self._credits.get(queue) or priority > self._priorities.get(queue, priority):
+            return False
+        self._credits[queue] -= 1
+        return True
 
     def room(self, queue: str, wanted: int) -> int:
         """How many of `wanted` messages a queue can take. Asks Redis only when the last known length would not do."""
@@ -75,6 +102,11 @@ class Pace:
     def depth(self, queue: str) -> int:
         """How many messages Redis may hold of a queue."""
         return min(self._queue_depth, max(AT_LEAST, PER_WORKER * self.workers(queue)))
+
+    def limit_key(self, task: Task) -> str | None:
+        """The compute pool whose places a task's bundles take; None if nobody counts them."""
+        pool = task.job_service.compute_pool.upper() if task.job_service is not None else None
+        return pool if pool in self.pool_limits else None
 
     def lengths(self, lengths: Mapping[str, int]) -> None:
         """What Redis answered when messages were put."""

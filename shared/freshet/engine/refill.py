@@ -1,8 +1,8 @@
 """Publishing what waits: backlog to queues, and messages that were lost again.
 
 Purpose: Redis holds a few bundles for each worker (see Pace), the rest stays in Postgres and is taken by priority, turn
-of the run, and age. Guarantees: a bundle without a message is published again; publishing twice is harmless. Never: a
-decision about a run.
+of the run, and age. Guarantees: a compute pool with a limit has no more jobs under way than places; a bundle without a
+message is published again; publishing twice is harmless. Never: a decision about a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Refilled:
     """What a refill did."""
 
     published: int
-    more: frozenset[str]  # queues that are full: more may wait behind them
+    more: frozenset[str]  # queues in which more may wait: full ones, and those whose pools have no place
 
 
 class Refill:
@@ -42,19 +42,26 @@ class Refill:
         published, more = 0, set()
         for queue in sorted(set(queues)):
             room = self._pace.room(queue, self._pace.depth(queue))
-            count = self._publish(queue, room)
+            count, wanted = self._publish(queue, room)
             published += count
-            if count == room:
+            if wanted or count == room:
                 more.add(queue)
         return Refilled(published=published, more=frozenset(more))
 
-    def _publish(self, queue: str, room: int) -> int:
-        published = self._store.publish_backlog(queue, room=room) if room else []
+    def _publish(self, queue: str, room: int) -> tuple[int, bool]:
+        published, wanted = self._take(queue, room) if room else ([], False)
         if published:
             fault.reach("refill.marked")
-            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for key, _ in published]))
-            self._pace.published(queue, max(turn for _, turn in published))
-        return len(published)
+            self._pace.lengths(self._bus.publish([Message(queue=queue, bundle_id=key) for _, _, key in published]))
+            for priority, turn, _ in published:
+                self._pace.published(queue, turn, priority)
+        return len(published), wanted
+
+    def _take(self, queue: str, room: int) -> tuple[list[tuple[int, int, int]], bool]:
+        """The next bundles, and whether some wait for a place in their pool."""
+        if self._pace.pool_limits:
+            return self._store.publish_limited(queue, room=room, limits=self._pace.pool_limits)
+        return self._store.publish_backlog(queue, room=room), False
 
     def repair(self, queues: Iterable[str]) -> int:
         """Bundles whose message is in no queue although nobody claimed them join the backlog again; how many."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from freshet.domain.model import Kind, Task, Workflow, sibling
+from freshet.domain.model import Task, Workflow, sibling
 from freshet.domain.settle import Settlement, settle
 from freshet.domain.sizing import WINDOW_FLOOR, plan
 from freshet.domain.states import RunState, TaskState, is_final
@@ -191,8 +191,8 @@ class RunFold:
             return (1,)
         mean, measured = self._pace.mean(self.run.workflow, self.run.version, loaded.row)
         floor = WINDOW_FLOOR
-        if loaded.task.kind is Kind.JOB_SERVICE:
-            # A job in flight holds no worker: one by one, and as many at once as the account may hold.
+        if loaded.task.single:
+            # A job or a query in flight holds no worker: one by one, and as many at once as the account may hold.
             mean, measured, floor = math.inf, 1, JOBS
         return plan(
             total,
@@ -275,6 +275,7 @@ class RunFold:
 
     def _bundle(self, loaded: LoadedTask) -> dict[str, Any]:
         queue = loaded.task.queue_name
+        behind = self._turn < self._pace.turn(queue)
         self._turn = max(self._turn, self._pace.turn(queue)) + 1
         return {
             "run_id": self.run.id,
@@ -282,7 +283,9 @@ class RunFold:
             "queue": queue,
             "priority": self.run.priority,
             "turn": self._turn,
+            "behind": behind,  # others have had more turns
             "timeout_s": loaded.task.timeout,
+            "limit_key": self._pace.limit_key(loaded.task),
         }
 
     def _row(self, task: Task) -> dict[str, Any]:

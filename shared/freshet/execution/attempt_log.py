@@ -16,14 +16,20 @@ from freshet.storage.worker_store import LogPart
 class AttemptLog:
     """The log of one attempt on its way to the tables."""
 
-    def __init__(self, item: str, attempt: int, *, limit: int) -> None:
+    def __init__(self, item: str, attempt: int, *, limit: int, kept: int = 0, number: int = 0) -> None:
+        """`limit`: bytes; `kept`: bytes that are written already, in parts 0 to `number` - 1."""
         self._item = item
         self._attempt = attempt
         self._limit = limit
-        self._kept = 0  # bytes
-        self._number = 0
+        self._kept = kept  # bytes
+        self._number = number
         self._text = ""
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more will be kept."""
+        return self._kept > self._limit
 
     def add(self, chunk: bytes) -> None:
         """Take what was printed."""

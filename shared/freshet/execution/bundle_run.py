@@ -15,18 +15,19 @@ from typing import Any
 import orjson
 
 from freshet.bus import Bus
-from freshet.domain.errors import ClaimLostError, FreshetError, UnreachableError
-from freshet.execution.attempt_log import AttemptLog, Demultiplexer
+from freshet.domain.errors import ClaimLostError, UnreachableError
+from freshet.execution.bundle_logs import BundleLogs
 from freshet.execution.channel import Sent
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.ledger import Ledger
 from freshet.execution.nursery import Nursery
 from freshet.execution.payload import Preparation, Prepared, spec_of
+from freshet.execution.results import answered
 from freshet.execution.signals import Signals
 from freshet.runtime import fault, log
 from freshet.runtime.service import backoff
 from freshet.storage.database import StatementError
-from freshet.storage.worker_store import LogPart, WorkerStore
+from freshet.storage.worker_store import WorkerStore
 
 #: Outcomes are committed after so many seconds or bytes, although the bundle goes on.
 REPORT_AFTER, REPORT_BYTES = 1.0, 1 << 20
@@ -59,9 +60,11 @@ class BundleRun:
         nursery: Nursery,
         signals: Signals,
         rules: Rules,
+        insist: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`insist` repeats what Postgres' absence has stopped."""
         claimed = preparation.claimed
         self._preparation = preparation
         self._claimed = claimed
@@ -71,14 +74,15 @@ class BundleRun:
         self._nursery = nursery
         self._signals = signals
         self._rules = rules
+        self._insist = insist
         self._monotonic, self._pause = monotonic, pause
         done = claimed.document["bundle"]["done"]
         self._ledger = Ledger(store, bundle=claimed.bundle, claim=claimed.claim, total=len(self._items), done=done)
-        self._logs: dict[int, AttemptLog] = {}
-        self._printed: Demultiplexer | None = None
+        self._logs = BundleLogs(
+            preparation, self._items, nursery=nursery, store=store, limit=rules.max_log_bytes, monotonic=monotonic
+        )
         self._item_since = monotonic()
         self._pending_since: float | None = None
-        self._logged_at = monotonic()
         self._failures = 0  # to report, in a row
         self._retry_at = 0.0
         self._begin_asked = False
@@ -88,6 +92,8 @@ class BundleRun:
         self._drain_told = False
         self._stopped = False  # the child starts no further item
         self._fed = 0  # items sent to the present child
+        self._held = 0  # outcomes that wait in the child for the commit that they share
+        self._apart = False  # no item shares a transaction any more
 
     def run(self) -> None:
         """Until every item is reported. Raises ClaimLostError, and UnreachableError once it has to give up."""
@@ -124,7 +130,7 @@ class BundleRun:
         end = position + 1 if self._rules.isolated else len(self._items)
         child = self._nursery.child()
         run = self._preparation.document["run"]
-        self._printed = Demultiplexer(child.mark, self._log_of, position=position)
+        self._logs.begin(position)
         self._fed = end
         self._item_since = self._monotonic()
         child.items += end - position
@@ -140,6 +146,7 @@ class BundleRun:
                     **{name: run[name] for name in ("workflow", "params", "scheduled_for")},
                 },
                 "first": position,
+                "apart": self._apart,
                 "done": self._ledger.done,
                 "items": [item.message() for item in self._items[position:end]],
             }
@@ -162,7 +169,7 @@ class BundleRun:
         child = self._nursery.child()
         frames, alive = child.heard()
         # Printed after heard: an outcome is sent after the mark that ends its item's output.
-        self._listen()
+        self._logs.listen()
         for frame in frames:
             if isinstance(frame, Sent):
                 self._take(frame)
@@ -170,13 +177,9 @@ class BundleRun:
                 self._answer(frame)
         return alive
 
-    def _listen(self) -> None:
-        printed = self._nursery.child().printed()
-        if printed and self._printed is not None:
-            self._printed.feed(printed)
-
     def _take(self, sent: Sent) -> None:
         self._ledger.add(sent)
+        self._held = 0
         now = self._item_since = self._monotonic()
         if sent.committed:
             self._unheard = True
@@ -189,22 +192,24 @@ class BundleRun:
                 self._begin_asked = True
                 self._retry_at = 0.0
             case "page":
-                self._nursery.child().send(self._page(question))
+                self._nursery.child().send(answered(self._store, question))
             case "lost":
-                raise ClaimLostError
+                self._outlive_commit()
             case "stopped":
                 self._stopped = True
-
-    def _page(self, question: dict[str, Any]) -> dict[str, Any]:
-        try:
-            page = self._store.page(question["kind"], question["source"], question["first"], question["count"])
-        except FreshetError as error:
-            return {"error": error.message}
-        return {"values": list(page.items())}
+            case "held":
+                self._held += 1
+                self._item_since = self._monotonic()
+            case "apart":
+                self._logs.end()
+                self._go_apart()
 
     def _bury(self, how: str) -> None:
         """The child died over the item in hand: that is the item's failure."""
-        self._end_output()
+        self._logs.end()
+        if self._held:
+            self._renew_apart()
+            return
         self._fail(failed(f"The process ended its worker's child {how}.", type="ChildEnded"))
         self._renew()
 
@@ -223,20 +228,34 @@ class BundleRun:
         if not self._over():
             self._feed()
 
-    def _end_output(self) -> None:
-        self._listen()
-        if self._printed is not None:
-            self._printed.end()
+    def _outlive_commit(self) -> None:
+        """The child was fenced off: by another claim, or by the commit of a child that was killed over it."""
+        before = self._ledger.done
+        self._insist(self._ledger.catch_up)
+        if self._ledger.done == before:
+            raise ClaimLostError
+        self._logs.end()
+        self._renew()
+
+    def _go_apart(self) -> None:
+        """Serve again what had shared a transaction, each item with its own: then the one to blame fails alone."""
+        self._held, self._apart = 0, True
+        self._feed()
+
+    def _renew_apart(self) -> None:
+        """The child went with what shared its transaction: all of that is taken back, or committed and not told."""
+        self._nursery.renew()
+        self._insist(self._ledger.catch_up)
+        if not self._over():
+            self._go_apart()
 
     # --- deadlines --------------------------------------------------------------------------------------------------
 
     def _patience(self) -> float | None:
         """Seconds until something is due without the child's doing."""
         now = self._monotonic()
-        known = (self._item_due(), self._report_due(), self._stop_due(), self._drain_due())
+        known = (self._item_due(), self._report_due(), self._stop_due(), self._drain_due(), self._logs.due)
         due = [each for each in known if each is not None]
-        if self._logs:
-            due.append(self._logged_at + REPORT_AFTER)
         if self._unheard:
             due.append(self._woken_at + WAKE_EVERY)
         return max(0.0, min(due) - now) if due else None
@@ -272,7 +291,10 @@ class BundleRun:
         self._nursery.child().kill()
         self._hear()  # it may have made it in the last moment
         if self._ledger.position == position:
-            self._end_output()
+            self._logs.end()
+            if self._held:
+                self._renew_apart()
+                return
             message = f"The try ran longer than its timeout of {self._rules.timeout:g} s and was killed."
             self._fail(failed(message, kind="timeout", status="timed_out"))
         self._renew()
@@ -307,8 +329,8 @@ class BundleRun:
 
     def _report_if_due(self) -> None:
         now = self._monotonic()
-        if self._logs and now >= self._logged_at + REPORT_AFTER:
-            self._write_logs()
+        if self._logs.due is not None and now >= self._logs.due:
+            self._logs.write()
         if self._stop_since is not None and self._ledger.pending:
             raise ClaimLostError
         due = self._report_due()
@@ -319,7 +341,7 @@ class BundleRun:
 
     def _report(self) -> bool:
         """Commit what is known; False when Postgres can't be reached or won't, and then it is tried again later."""
-        self._write_logs()
+        self._logs.write()
         fault.reach("worker.heard")
         try:
             self._ledger.flush()
@@ -343,7 +365,7 @@ class BundleRun:
             if deadline is not None and self._monotonic() >= deadline:
                 raise UnreachableError("Postgres can't be reached, and the worker has to end.")
             self._signals.wait(max(0.0, self._retry_at - self._monotonic()))
-        self._write_logs()
+        self._logs.write()
 
     def _return_rest(self) -> None:
         """What a draining worker has not begun is free for another at once."""
@@ -366,30 +388,10 @@ class BundleRun:
             # A wake-up is a hint: what it is about stands in Postgres, and is looked for there.
             log.logger().debug("wake_lost", message=error.message)
 
-    def _log_of(self, position: int) -> AttemptLog | None:
-        if position >= len(self._items):
-            return None
-        if position not in self._logs:
-            item = self._items[position]
-            self._logs[position] = AttemptLog(item.index, item.attempt, limit=self._rules.max_log_bytes)
-        return self._logs[position]
-
-    def _write_logs(self) -> None:
-        self._logged_at = self._monotonic()
-        parts: list[LogPart] = [part for each in self._logs.values() if (part := each.take()) is not None]
-        if not parts:
-            return
-        run, task = self._preparation.run_id, self._preparation.task.path
-        try:
-            self._store.write_logs(run, task, self._claimed.claim, parts)
-        except FreshetError as error:
-            # A log is no reason to lose or to delay a result.
-            log.logger(run_id=str(run), task=task).warning("log_lost", message=error.message)
-
     def _leave(self) -> None:
         """A child that is still busy with a bundle that is over for us is killed; so is one that was told to end."""
-        self._end_output()
-        self._write_logs()
+        self._logs.end()
+        self._logs.write()
         busy = self._ledger.position < self._fed
         if busy or self._stop_since is not None or self._rules.isolated:
             self._nursery.renew()

@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         registry=registry,
         limit=hello["limit"],
         mark=hello["mark"].encode(),
+        connections=hello["connections"],
     )
     channel.send({"op": "ready", "processes": {ref: each.isolation for ref, each in registry.all().items()}})
     while (message := channel.receive()) is not None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
+
 if TYPE_CHECKING:
     from freshet.execution.context import Context
 
@@ -80,3 +82,26 @@ def raised(error: BaseException) -> Outcome:
 def printable(text: str) -> str:
     """Text that Postgres and UTF-8 can hold: NUL and lone surrogates become U+FFFD."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def encoded(outcome: Outcome, item: Item, seconds: float) -> bytes:
+    """An outcome as its child sends it; a result may be JSON already."""
+    document = outcome.document(item, seconds)
+    if isinstance(outcome.result, bytes):
+        document["r"] = orjson.Fragment(outcome.result)
+    return orjson.dumps(document)
+
+
+def ended_transaction() -> Outcome:
+    """Of an item that has ended the transaction of context.connection, and of all that shared it."""
+    return failed(
+        "The process ended the transaction of context.connection by a statement of its own (COMMIT, ROLLBACK or the"
+        " like). What it committed stays, and the item is not tried again.",
+        kind="transaction_ended",
+        status="ended_transaction",
+    )
+
+
+def server_lost() -> Outcome:
+    """Of an item whose session broke."""
+    return failed("Postgres went away while the item ran.", kind="lost", status="lost")

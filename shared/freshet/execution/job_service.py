@@ -181,7 +181,11 @@ class JobLauncher:
             log.logger(job=name).warning("job_not_stopped", message=error.message)
 
     def _watch(self, claimed: Claimed) -> None:
-        fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
+        try:
+            fact = self._insist(lambda: self._store.watch(claimed.bundle, claimed.claim))
+        except ClaimLostError:
+            self._tell(self._bus.wake_watcher)  # the job is nobody's, it may be: a cancel came in between
+            raise
         self._tell(lambda: self._bus.announce([fact]))
         self._tell(self._bus.wake_watcher)
         # A queue holds few jobs, and this one makes room without a report: the next ones need not wait for the clock.

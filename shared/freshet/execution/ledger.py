@@ -78,6 +78,14 @@ class Ledger:
         """Whether the claim is still ours. Raises UnreachableError."""
         return self._store.progress(self._bundle, self._claim) is not None
 
+    def catch_up(self) -> None:
+        """Learn what a child that is gone may have committed. Raises ClaimLostError, UnreachableError."""
+        done = self._store.progress(self._bundle, self._claim)
+        if done is None:
+            raise ClaimLostError
+        self._drop(min(max(0, done - self.done), len(self.pending)))
+        self.done = max(self.done, done)
+
     def _finish(self, outcomes: list[bytes]) -> None:
         self._store.finish(self._bundle, self._claim, [orjson.Fragment(body) for body in outcomes])
         self._drop(len(outcomes))
@@ -101,11 +109,10 @@ class Ledger:
 
     def _reconcile(self) -> None:
         """A commit whose answer got lost, ours or the child's, shows in the row; else the claim is lost."""
-        done = self._store.progress(self._bundle, self._claim)
-        if done is None or done <= self.done:
+        before = self.done
+        self.catch_up()
+        if self.done <= before:
             raise ClaimLostError
-        self._drop(min(done - self.done, len(self.pending)))
-        self.done = max(self.done, done)
 
     def _drop(self, count: int) -> None:
         self.size -= sum(len(body) for body in self.pending[:count])

@@ -1,7 +1,8 @@
 """One child at a time, always a living one.
 
-Guarantees: a child that died, or that was killed, or has served its share, is replaced before it is needed; modules
-that suddenly can't be imported any more are told, and tried again. Used by the supervisor's main thread alone.
+Guarantees: a child that died, or that was killed, is replaced before it is needed; one that has served its share goes
+on until its successor is ready, so that no bundle waits for a start; modules that suddenly can't be imported any more
+are told, and tried again. Used by the supervisor's main thread alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Nursery:
         self._make = make
         self._share = items_per_child
         self._child: WarmChild | None = None
+        self._next: WarmChild | None = None  # gets ready, while the present child has had its share and serves on
 
     @property
     def processes(self) -> Mapping[str, str]:
@@ -40,17 +42,23 @@ class Nursery:
 
     def renew(self) -> None:
         """End the present child and start the next one, which gets ready meanwhile."""
+        following, self._next = self._next, None
         self.close()
-        self._child = self._make(self._options)
+        self._child = following or self._make(self._options)
 
     def refresh(self) -> None:
         """Between bundles: replace a child that has died or served its share."""
         child = self._child
-        if child is not None and (child.items >= self._share or not child.alive):
+        if child is None:
+            return
+        if not child.alive or (self._next is not None and self._next.has_spoken):
             self.renew()
+        elif child.items >= self._share and self._next is None:
+            self._next = self._make(self._options)
 
     def close(self) -> None:
-        """End the present child."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
+        """End the present child, and the next one."""
+        for child in (self._child, self._next):
+            if child is not None:
+                child.close()
+        self._child = self._next = None

@@ -116,6 +116,7 @@ class Preparation:
             "run": {
                 "id": str(self.run_id),
                 **{name: run[name] for name in ("workflow", "version", "trigger", "scheduled_for", "group_id")},
+                "created_at": run.get("created_at"),  # a database that is not migrated yet does not say it
             },
             "item": item if self.task.mapped else self.document.get("element"),
             "tasks": {name: {"result": self._result(name)} for name in names},
@@ -184,6 +185,14 @@ class Preparation:
             values += [page.get(index) for index in range(first, min(first + PAGE, reference.total))]
         return values
 
+    def whole(self, payload: Any) -> Any:
+        """A payload for those that can't read a sequence: every fan-in in it as a list."""
+        if isinstance(payload, Reference):
+            return self.values(payload)
+        if isinstance(payload, dict):
+            return {name: self.values(each) if isinstance(each, Reference) else each for name, each in payload.items()}
+        return payload
+
     def _index_path(self, key: int) -> str:
         scope: str = self.document["task"]["index_path"]
         if not self.document["mapped"]:
@@ -198,7 +207,7 @@ def spec_of(task: Task) -> dict[str, Any]:
         case Kind.PROCESS if task.process is not None:
             return {"ref": task.process.ref}
         case Kind.SQL if task.sql is not None:
-            return {"text": task.sql.text}
+            return {"text": task.sql.text, "on": task.sql.on}
         case Kind.PYTHON if task.python is not None:
             return {"text": task.python.text}
     return {}

@@ -32,6 +32,7 @@ class Process:
     name: str
     version: str
     isolation: str  # warm, or process: a fresh child for each item
+    commit: str = "item"  # item, or bundle: items of a bundle share transactions
     call: Callable[[Any, Any], Any]
 
     @property
@@ -80,9 +81,13 @@ def process(
 ) -> Callable[[Call], Call]:
     """Register a callable of `(payload, context)` as a process.
 
-    `isolation="process"` gives each item a fresh child process; `commit="item"` commits each item's writes with its
-    own report, which is the only way there is so far. Raises DefinitionError for a wrong name, version,
-    isolation or commit, for a coroutine function, and for a name and version that another callable has.
+    `isolation="process"` gives each item a fresh child process. `commit="item"` commits each item's writes with its
+    own report; `commit="bundle"` commits up to 50 short items of a bundle, a quarter of a second's, with their reports
+    in one transaction: several times as fast, still exactly once on the engine's Postgres, but when one item takes the
+    child with it, those that shared its transaction are called again, and they share settings and locks.
+
+    Raises DefinitionError for a wrong name, version, isolation or commit, for a coroutine function, and for a name and
+    version that another callable has.
     """
     _check(name, version, isolation, commit)
 
@@ -93,7 +98,7 @@ def process(
                 " Write `def`, and call asyncio.run() inside if you need it.",
                 code="async_process",
             )
-        (registry or REGISTRY).add(Process(name=name, version=version, isolation=isolation, call=call))
+        (registry or REGISTRY).add(Process(name=name, version=version, isolation=isolation, commit=commit, call=call))
         return call
 
     return register
@@ -141,9 +146,14 @@ def _check(name: str, version: str, isolation: str, commit: str) -> None:
         raise DefinitionError(
             f"isolation={isolation!r} of process {name} is unknown: say 'warm' or 'process'.", code="bad_process"
         )
-    if commit != "item":
+    if commit not in {"item", "bundle"}:
         raise DefinitionError(
-            f"commit={commit!r} of process {name} is not possible: items commit one by one, say 'item'.",
+            f"commit={commit!r} of process {name} is unknown: say 'item' or 'bundle'.", code="bad_process"
+        )
+    if commit == "bundle" and isolation == "process":
+        raise DefinitionError(
+            f"Process {name} can't have both commit='bundle' and isolation='process': a transaction can't be shared"
+            " between child processes. Leave one of them out.",
             code="bad_process",
         )
 

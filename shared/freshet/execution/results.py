@@ -8,8 +8,11 @@ million values. Guarantee: it behaves like the list of the values in item order;
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
+
+from freshet.domain.errors import FreshetError
+from freshet.storage.worker_store import WorkerStore
 
 PAGE = 500  # values per page
 KEPT = 8  # pages in memory
@@ -65,3 +68,12 @@ class Results(Sequence[Any]):
         else:
             self._pages.move_to_end(number)
         return page.get(index)
+
+
+def answered(store: WorkerStore, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a child that asks for a page: `values` by index, or the `error` that kept us from reading it."""
+    try:
+        page = store.page(question["kind"], question["source"], question["first"], question["count"])
+    except FreshetError as error:
+        return {"error": error.message}
+    return {"values": list(page.items())}

@@ -1,7 +1,8 @@
-"""Executor of kind `sql` on the engine's Postgres: a script in the item's own transaction.
+"""Executor of kind `sql` on Postgres: a script in one transaction.
 
-Promise: exactly once. The payload is bound as `:payload` (jsonb), the result is the last statement's rows as a list
-of objects.
+Promise: exactly once on the engine's Postgres, where it is the item's own transaction; at least once on a named one,
+whose commit comes before the report. The payload is bound as `:payload` (jsonb), the result is the last statement's
+rows as a list of objects.
 """
 
 from __future__ import annotations
@@ -14,32 +15,37 @@ from typing import Any
 from freshet.execution.context import Context
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.values import ValueRefusedError, encode, encode_payload
-from freshet.storage.session_script import run_script
+from freshet.storage.session_script import run_script, run_script_at
 
 
 class SqlExecutor:
     """Runs one script."""
 
-    def __init__(self, text: str, *, limit: int) -> None:
-        """`limit`: bytes of JSON of payload and result."""
+    def __init__(self, text: str, *, limit: int, url: str | None = None) -> None:
+        """`limit`: bytes of JSON of payload and result; `url`: of another Postgres than the engine's."""
         self._text = text
         self._limit = limit
+        self._url = url
 
     def run(self, item: Item, context: Context) -> Outcome:
-        """Run the script on `context.connection`."""
-        rows = run_script(context.connection, self._text, encode_payload(item.payload, limit=self._limit))
+        """Run the script, on `context.connection` unless it is another Postgres'."""
+        payload = encode_payload(item.payload, limit=self._limit)
+        if self._url is None:
+            rows = run_script(context.connection, self._text, payload)
+        else:
+            rows = run_script_at(self._url, self._text, payload)
         try:
-            return Outcome(status="succeeded", result=encode(_plain(rows), limit=self._limit))
+            return Outcome(status="succeeded", result=encode(plain(rows), limit=self._limit))
         except ValueRefusedError as refusal:
             return failed(f"The rows of task {context.task} can't be kept: {refusal.message}.", type="ValueError")
 
 
-def _plain(value: Any) -> Any:
-    """Postgres' own types as the JSON that Postgres would make of them (to_jsonb)."""
+def plain(value: Any) -> Any:
+    """The types of a database as the JSON that Postgres would make of them (to_jsonb)."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return _scalar(value)
 
 

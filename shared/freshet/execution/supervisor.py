@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from freshet.bus import Bus, QueueWorker
 from freshet.domain.errors import ClaimLostError, FreshetError, UnreachableError
-from freshet.domain.model import Kind
+from freshet.domain.model import ENGINE, Kind, Task
 from freshet.execution.bundle_run import BundleRun, Rules
 from freshet.execution.nursery import Nursery
 from freshet.execution.payload import Definitions, Preparation
@@ -29,22 +29,19 @@ from freshet.storage.database import StatementError
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import Claimed, WorkerStore
 
-#: The database whose `sql` tasks run in the child.
-ENGINE_CONNECTION = "postgres"
-
 Answer = TypeVar("Answer")
 
 
 class Launcher(Protocol):
-    """Submits job services."""
+    """Submits what runs in another system: job services, scripts on Snowflake."""
 
     def launch(self, preparation: Preparation) -> str | None:
-        """Submit the job of a claimed bundle; a reason if it has to be handed back."""
+        """Submit the item of a claimed bundle; a reason if it has to be handed back."""
         ...
 
 
 class Watch(Protocol):
-    """Watches job services beside the work."""
+    """Watches what was submitted, beside the work."""
 
     def begin(self) -> None:
         """In a thread."""
@@ -60,7 +57,7 @@ class Limits:
     """What a worker allows."""
 
     max_log_bytes: int = 1 << 20
-    items_per_child: int = 10_000
+    items_per_child: int = 100_000
     drain_grace: float = 30.0  # seconds
 
 
@@ -103,6 +100,9 @@ class Supervisor:
     limits: Limits
     launcher: Launcher | None = None
     watch: Watch | None = None
+    query_launchers: dict[str, Launcher] = field(default_factory=dict)  # of scripts, by connection
+    query_watches: list[Watch] = field(default_factory=list)
+    databases: frozenset[str] = frozenset()  # connections whose scripts run in the child, besides the engine's
     holding: Holding = field(default_factory=Holding)
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -136,8 +136,8 @@ class Supervisor:
     def close(self) -> None:
         """Say goodbye and end the child."""
         if self._begun:
-            if self.watch is not None:
-                self.watch.end()
+            for watch in self._watches():
+                watch.end()
             self.pulse.end()
         self.nursery.close()
         self.signals.close()
@@ -149,14 +149,17 @@ class Supervisor:
         self.store.declare([(name, version) for name, _, version in (ref.partition("@") for ref in processes)])
         self.queue_worker.enter()
         self.pulse.begin()
-        if self.watch is not None:
-            self.watch.begin()
+        for watch in self._watches():
+            watch.begin()
         self._begun = True
         log.logger().info(
             "worker_available",
             message=f"Worker {self.worker} serves {', '.join(self.queue_worker.queue_names())}.",
             worker=self.worker,
         )
+
+    def _watches(self) -> list[Watch]:
+        return [*([] if self.watch is None else [self.watch]), *self.query_watches]
 
     def _work(self, claimed: Claimed) -> None:
         run = claimed.document["run"]
@@ -181,13 +184,18 @@ class Supervisor:
         if reason is not None:
             self._announce(preparation.claimed)
             self._hand_back(preparation.claimed, reason)
-        elif preparation.kind is Kind.JOB_SERVICE and self.launcher is not None:
+        elif (launcher := self._launcher(preparation.task)) is not None:
             self._announce(preparation.claimed)
-            reason = self.launcher.launch(preparation)
+            reason = launcher.launch(preparation)
             if reason is not None:
                 self._hand_back(preparation.claimed, reason)
         else:
             self._run(preparation)
+
+    def _launcher(self, task: Task) -> Launcher | None:
+        if task.kind is Kind.JOB_SERVICE:
+            return self.launcher
+        return None if task.sql is None else self.query_launchers.get(task.sql.on)
 
     def _run(self, preparation: Preparation) -> None:
         self.nursery.refresh()
@@ -206,6 +214,7 @@ class Supervisor:
             nursery=self.nursery,
             signals=self.signals,
             rules=rules,
+            insist=self.insist,
             monotonic=self.monotonic,
             pause=self.pause,
         ).run()
@@ -217,7 +226,7 @@ class Supervisor:
             return f"This worker does not have the process {task.process.ref}."
         if task.kind is Kind.JOB_SERVICE and self.launcher is None:
             return "This worker has no Snowflake account for job services."
-        if task.sql is not None and task.sql.on != ENGINE_CONNECTION:
+        if task.sql is not None and task.sql.on not in {ENGINE, *self.query_launchers, *self.databases}:
             return f"This worker has no connection {task.sql.on} for sql tasks."
         return None
 

@@ -18,17 +18,16 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from freshet.domain.errors import ClaimLostError, FreshetError, TransactionEndedError, UnreachableError
 from freshet.execution.channel import Channel, Sent
 from freshet.execution.context import Context
-from freshet.execution.contract import Executor, Item, Outcome, failed, raised
+from freshet.execution.contract import Executor, Item, Outcome, encoded, ended_transaction, failed, raised, server_lost
 from freshet.execution.logger import AttemptLogger
 from freshet.execution.process import ProcessExecutor
 from freshet.execution.python import PythonExecutor
 from freshet.execution.registry import Registry
 from freshet.execution.results import Results
+from freshet.execution.shared_turns import SharedTurns
 from freshet.execution.sql import SqlExecutor
 from freshet.runtime import fault
 from freshet.storage.session import FinishRefusedError, ProcessSession, Turn
@@ -47,10 +46,12 @@ class Bench:
         registry: Registry,
         limit: int,
         mark: bytes,
+        connections: Mapping[str, str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`output` takes what is printed, and `mark` there ends an item's share; `control` brings a byte when the
-        worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes.
+        worker drains (d) or the bundle is cancelled (c); `limit` is the largest result in bytes; `connections` are
+        the URLs of the named Postgres servers.
         """
         self._channel = channel
         self._output = output
@@ -59,6 +60,7 @@ class Bench:
         self._registry = registry
         self._limit = limit
         self._mark = mark
+        self._connections = connections
         self._monotonic = monotonic
         self._asking = threading.Lock()
         self._logger = AttemptLogger()
@@ -72,46 +74,77 @@ class Bench:
         # Outcomes before the first item may not be committed yet: another child's, or of one that died.
         self._reported = message["done"]
         executor = self._executor(message["kind"], message["spec"])
+        shared = self._shared_turns(message)
         for position, item in enumerate(message["items"], start=message["first"]):
             self._read_control()
             if self._controls:
-                self._channel.send({"op": "stopped"})
+                if shared is None or shared.commit():
+                    self._channel.send({"op": "stopped"})
                 return
-            self._run(executor, position, item)
+            if not self._run(executor, position, item, shared):
+                return
+        if shared is not None:
+            shared.commit()
 
-    def _run(self, executor: Executor, position: int, given: Mapping[str, Any]) -> None:
+    def _shared_turns(self, message: Mapping[str, Any]) -> SharedTurns | None:
+        process = self._registry.get(message["spec"]["ref"]) if message["kind"] == "process" else None
+        if process is None or process.commit != "bundle" or message["apart"]:
+            return None
+        return SharedTurns(
+            self._channel,
+            self._session,
+            complain=self._complain,
+            end_output=self._end_output,
+            committed=self._note_committed,
+            monotonic=self._monotonic,
+        )
+
+    def _run(self, executor: Executor, position: int, given: Mapping[str, Any], shared: SharedTurns | None) -> bool:
+        """One try; False when the bundle is over for this child."""
         item = Item(key=given["key"], attempt=given["attempt"], index=given["index"], payload=self._payload(given))
-        claim = UUID(self._bundle["claim"])
-        before_begin = partial(self._commit_earlier, position)
-        self._session.open_turn(Turn(bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin))
+        self._session.open_turn(self._turn(position, shared=shared is not None))
         started = self._monotonic()
-        try:
-            if given["refused"] is not None:
-                outcome = failed(given["refused"])
-            else:
-                outcome = executor.run(item, self._context(item))
-        except BaseException as error:  # noqa: BLE001  (whatever user code lets go is its failure, also SystemExit)
-            outcome = self._failure(error)
-        body, committed = self._settle(item, outcome, self._monotonic() - started)
+        outcome = self._outcome(executor, item, given)
+        seconds = self._monotonic() - started
+        if shared is not None:
+            return shared.take(position, item, outcome, seconds)
+        body, committed = self._settle(item, outcome, seconds)
         if committed:
-            self._reported = position + 1
+            self._note_committed(position + 1)
         self._end_output(position)
         self._channel.send_outcome(Sent(position, committed, body))
+        return True
+
+    def _turn(self, position: int, *, shared: bool) -> Turn:
+        claim = UUID(self._bundle["claim"])
+        before_begin = partial(self._commit_earlier, position)
+        return Turn(bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin, shared=shared)
+
+    def _note_committed(self, count: int) -> None:
+        self._reported = count
+
+    def _outcome(self, executor: Executor, item: Item, given: Mapping[str, Any]) -> Outcome:
+        try:
+            if given["refused"] is not None:
+                return failed(given["refused"])
+            return executor.run(item, self._context(item))
+        except BaseException as error:  # noqa: BLE001  (whatever user code lets go is its failure, also SystemExit)
+            return self._failure(error)
 
     def _settle(self, item: Item, outcome: Outcome, seconds: float) -> tuple[bytes, bool]:
         """The outcome as it stands in the end, and whether it is committed."""
         if self._session.ended:
-            outcome = _ended_transaction()
+            outcome = ended_transaction()
         elif outcome.status == "succeeded" and self._session.begun:
-            body = _encoded(outcome, item, seconds)
+            body = encoded(outcome, item, seconds)
             refusal = self._commit(body)
             if refusal is None:
                 return body, True
             outcome = refusal
         elif self._session.lost:
-            outcome = _server_lost()
+            outcome = server_lost()
         self._session.abandon()
-        return _encoded(outcome, item, seconds), False
+        return encoded(outcome, item, seconds), False
 
     def _commit(self, body: bytes) -> Outcome | None:
         """Commit the item's writes and its report; what to report instead if that did not succeed."""
@@ -123,19 +156,19 @@ class Bench:
             self._channel.send({"op": "lost"})
             return failed("The claim was lost.", kind="lost", status="lost")
         except TransactionEndedError:
-            return _ended_transaction()
+            return ended_transaction()
         except FinishRefusedError as error:
             self._complain(error)
             return failed(error.message, type=type(error).__name__)
         except UnreachableError:
             # Committed or not: the supervisor asks the bundle's row before it believes this.
-            return _server_lost()
+            return server_lost()
         return None
 
     def _failure(self, error: BaseException) -> Outcome:
         self._complain(error)
         if self._session.lost or isinstance(error, UnreachableError):
-            return _server_lost()
+            return server_lost()
         return raised(error)
 
     def _complain(self, error: BaseException) -> None:
@@ -144,7 +177,7 @@ class Bench:
 
     def _executor(self, kind: str, spec: Mapping[str, Any]) -> Executor:
         if kind == "sql":
-            return SqlExecutor(spec["text"], limit=self._limit)
+            return SqlExecutor(spec["text"], limit=self._limit, url=self._connections.get(spec["on"]))
         if kind == "python":
             return PythonExecutor(spec["text"], limit=self._limit)
         process = self._registry.get(spec["ref"])
@@ -218,23 +251,3 @@ class Bench:
             except (OSError, ValueError):
                 continue  # user code has closed or replaced it: there is nothing to flush
         os.write(self._output, self._mark + b"%08x\n" % position)
-
-
-def _encoded(outcome: Outcome, item: Item, seconds: float) -> bytes:
-    document = outcome.document(item, seconds)
-    if isinstance(outcome.result, bytes):
-        document["r"] = orjson.Fragment(outcome.result)
-    return orjson.dumps(document)
-
-
-def _ended_transaction() -> Outcome:
-    return failed(
-        "The process ended the transaction of context.connection by a statement of its own (COMMIT, ROLLBACK or the"
-        " like). What it committed stays, and the item is not tried again.",
-        kind="transaction_ended",
-        status="ended_transaction",
-    )
-
-
-def _server_lost() -> Outcome:
-    return failed("Postgres went away while the item ran.", kind="lost", status="lost")

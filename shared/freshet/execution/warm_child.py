@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from freshet.domain.errors import DefinitionError, FreshetError
@@ -40,6 +40,7 @@ class ChildOptions:
     modules: tuple[str, ...]  # of processes
     database_url: str  # of context.connection
     limit: int  # bytes of JSON of one result
+    connections: Mapping[str, str] = field(default_factory=dict, repr=False)  # URLs of the named Postgres servers
 
 
 class WarmChild:
@@ -69,6 +70,7 @@ class WarmChild:
                 "database_url": options.database_url,
                 "limit": options.limit,
                 "mark": self.mark.decode(),
+                "connections": dict(options.connections),
             }
         )
 
@@ -97,6 +99,11 @@ class WarmChild:
                 raise DefinitionError(message["message"], code="module_refused")
             self._processes = message["processes"]
         return self._processes
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether `processes` need not wait: it is ready, or refused, or dead."""
+        return self._processes is not None or bool(select.select([self.channel.socket.fileno()], [], [], 0)[0])
 
     def send(self, message: dict[str, Any]) -> bool:
         """Send a message; False when it is dead."""

@@ -2,28 +2,29 @@
 
 Purpose: one worker of an installation polls one statement for all jobs and ends those that are over. Guarantees: a job
 is ended once, by the same delete as everything else; a transient error of Snowflake's fails no task; what is shown is
-read before the rows. Never: a statement for each job, except at its start and its end; a drop, which is for
-`freshet.execution.reaper` to decide.
+read before the rows; a turn costs one statement about all jobs, one about all pools while some job waits for one, and
+a bounded number about single jobs: logs of those that run (`freshet.execution.log_tail`), reasons of those that wait
+(`freshet.execution.pending`), ends. Never: a drop, which is for `freshet.execution.reaper` to decide.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import NAMESPACE_URL, uuid5
 
 from freshet.bus import Bus
-from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.domain.errors import UnreachableError
 from freshet.domain.model import JobServiceSpec
-from freshet.execution.attempt_log import AttemptLog
 from freshet.execution.contract import Item, Outcome
 from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
 from freshet.execution.job_result import speaker, speaker_of, with_rows
 from freshet.execution.job_service import index_path, job_prefix
+from freshet.execution.log_tail import LogTail
 from freshet.execution.payload import Definitions
+from freshet.execution.pending import Pending
 from freshet.execution.reaper import Reaper
 from freshet.runtime import fault, log
 from freshet.runtime.beside import Running, Spawn, in_thread
@@ -37,6 +38,8 @@ from freshet.storage.worker_store import WorkerStore
 QUICK = 0.2
 #: Seconds between two looks while no job is in flight, and between two candidacies of those that stand by.
 CALM, STANDBY = 10.0, 5.0
+#: Jobs that one turn ends at most: the logs of those that run must not wait for all of them.
+ENDS = 100
 #: Seconds between two looks for jobs that nobody owns while no attempt has one, at most.
 REAP_EVERY = 60.0
 
@@ -100,10 +103,12 @@ class Watcher:
         self._clock = clock
         self._poll = poll
         self._result_limit = result_limit
-        self._log_limit = log_limit
         self._ran_before: dict[str, float] = {}  # seconds that a job had run when it was first seen running
         self._seen_at: dict[str, float] = {}  # and when that was
         self._missing: set[str] = set()  # watched, but not shown at the last poll
+        self._speakers: dict[str, str] = {}  # the container whose log counts, by job
+        self._tail = LogTail(jobs, store=store, clock=clock, limit=log_limit, container_of=self._speaker)
+        self._pending = Pending(jobs, store=store)
         self._reaper = Reaper(jobs, store=store, installation=installation, clock=clock, keep=keep)
         self._look_every = min(REAP_EVERY, keep)
         self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept
@@ -135,7 +140,8 @@ class Watcher:
                 turn = self.turn()
                 failures = 0
                 wait = self._next_wait(turn, wait)
-                self._rest(turn, wait)
+                # What prints fast is looked at sooner than all else has a reason to be.
+                self._rest(turn, max(QUICK, min(wait, self._tail.danger_in())))
             except Exception as error:  # noqa: BLE001  (whatever it is, jobs go on and must be watched)
                 failures += 1
                 self._complain(error, failures)
@@ -166,6 +172,7 @@ class Watcher:
         until = self._clock.monotonic() + seconds
         while not self._end.is_set() and (left := until - self._clock.monotonic()) > 0:
             if self._bus.await_wake(["watcher"], seconds=left) is not None:
+                self._reaped_at = float("-inf")  # there is something to see, be it a job that is nobody's
                 return
 
     # --- one turn ---------------------------------------------------------------------------------------------------
@@ -181,7 +188,8 @@ class Watcher:
         prefix = job_prefix(self._installation())
         shown = {job.name: job for job in self._jobs.list_jobs(prefix)}
         watches = self._store.watched()
-        ended = sum(self._follow(watch, shown.get(watch["job_name"])) for watch in watches)
+        ended = self._follow_all(watches, shown)
+        self._look_into(watches, shown)
         names = {watch["job_name"] for watch in watches}
         reaped = self._reaper.reap([job for name, job in shown.items() if name not in names])
         self._missing = names - shown.keys()
@@ -189,35 +197,52 @@ class Watcher:
         self._forget(set(shown))
         return Watched(ended=ended, reaped=reaped, in_flight=len(watches) - ended)
 
+    def _follow_all(self, watches: Sequence[Row], shown: Mapping[str, JobRow]) -> int:
+        """Look at each watch until enough of them have ended; how many have."""
+        ended = 0
+        for watch in watches:
+            ended += self._follow(watch, shown.get(watch["job_name"]))
+            if ended == ENDS:
+                break
+        return ended
+
+    def _look_into(self, watches: Sequence[Row], shown: Mapping[str, JobRow]) -> None:
+        """What those that run have printed, and what the others wait for."""
+        known = [(watch, shown[watch["job_name"]]) for watch in watches if watch["job_name"] in shown]
+        running = [watch for watch, job in known if job.status is JobStatus.RUNNING]
+        self._tail.follow(running)
+        self._pending.explain([each for each in known if each[1].status is JobStatus.PENDING], running)
+
     def _follow(self, watch: Row, job: JobRow | None) -> bool:
         """Look at one watch; whether it was ended."""
         try:
-            outcome, text = self._judge(watch, job)
-            return outcome is not None and self._finish(watch, outcome, text)
+            outcome = self._judge(watch, job)
+            return outcome is not None and self._finish(watch, outcome)
         except SnowflakeRefusedError as error:
             log.logger(job=watch["job_name"]).warning("job_unreadable", message=error.message)
             return False
 
-    def _judge(self, watch: Row, job: JobRow | None) -> tuple[Outcome | None, str]:
+    def _judge(self, watch: Row, job: JobRow | None) -> Outcome | None:
         name: str = watch["job_name"]
         if job is None:
             # Submitted after the poll, most likely; only what is missing twice is gone.
-            return (gone(self._jobs.history(name), self._spec(watch)), "") if name in self._missing else (None, "")
+            return gone(self._jobs.history(name), self._spec(watch)) if name in self._missing else None
         if job.status.is_terminal:
-            text = self._log(name, self._spec(watch))
-            outcome = outcome_of(job.status, self._jobs.containers(name), text, limit=self._result_limit)
-            return with_rows(outcome, job, self._jobs, limit=self._result_limit), text
+            text = self._tail.last(watch)
+            containers = [] if job.status is JobStatus.DONE else self._jobs.containers(name)
+            outcome = outcome_of(job.status, containers, text, limit=self._result_limit)
+            return with_rows(outcome, job, self._jobs, limit=self._result_limit)
         if job.status is JobStatus.RUNNING:
             return self._running(watch, name)
         return self._waiting(watch, job, name)
 
-    def _running(self, watch: Row, name: str) -> tuple[Outcome | None, str]:
+    def _running(self, watch: Row, name: str) -> Outcome | None:
         timeout: float | None = watch["timeout_s"]
         if timeout is None or self._run_time(watch, name) <= timeout:
-            return None, ""
-        text = self._log(name, self._spec(watch))
+            return None
+        self._tail.last(watch)
         self._jobs.cancel(name)
-        return timed_out(timeout), text
+        return timed_out(timeout)
 
     def _run_time(self, watch: Row, name: str) -> float:
         """Seconds since the container's start: asked for once, then counted here."""
@@ -231,17 +256,16 @@ class Watcher:
             self._seen_at[name] = now
         return self._ran_before[name] + now - self._seen_at[name]
 
-    def _waiting(self, watch: Row, job: JobRow, name: str) -> tuple[Outcome | None, str]:
+    def _waiting(self, watch: Row, job: JobRow, name: str) -> Outcome | None:
         spec = self._spec(watch)
         if spec is None or job.status is not JobStatus.PENDING or watch["waiting_s"] <= spec.start_timeout:
-            return None, ""
+            return None
         containers = self._jobs.containers(name)
         self._jobs.cancel(name)
-        return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool)), ""
+        return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool))
 
-    def _finish(self, watch: Row, outcome: Outcome, text: str) -> bool:
+    def _finish(self, watch: Row, outcome: Outcome) -> bool:
         item = Item(key=watch["items"][0], attempt=watch["attempts"][0], index=index_path(watch), payload=None)
-        self._write_log(watch, item, text)
         seconds = self._ran_before.get(watch["job_name"], 0.0)
         if watch["job_name"] in self._seen_at:
             seconds += self._clock.monotonic() - self._seen_at[watch["job_name"]]
@@ -253,33 +277,22 @@ class Watcher:
         self._bus.wake_dispatcher([watch["partition"]])
         return True
 
-    def _write_log(self, watch: Row, item: Item, text: str) -> None:
-        kept = AttemptLog(item.index, item.attempt, limit=self._log_limit)
-        kept.add(text.encode("utf-8", "replace"))
-        part = kept.take()
-        if part is None:
-            return
-        # A watch has no claim; the job's name says as well who wrote this.
-        claim = uuid5(NAMESPACE_URL, watch["job_name"])
-        try:
-            self._store.write_logs(watch["run_id"], watch["task"], claim, [part])
-        except UnreachableError:
-            raise
-        except FreshetError as error:
-            log.logger(job=watch["job_name"]).warning("log_lost", message=error.message)
-
     def _spec(self, watch: Row) -> JobServiceSpec | None:
         return self._definitions(watch["workflow"], watch["version"]).task(watch["task"]).job_service
 
-    def _log(self, name: str, spec: JobServiceSpec | None) -> str:
-        try:
-            return self._jobs.logs(name, speaker(spec) or speaker_of(self._jobs.containers(name)))
-        except SnowflakeRefusedError as error:
-            return f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
+    def _speaker(self, watch: Row) -> str:
+        """The container whose log is the attempt's."""
+        name = watch["job_name"]
+        if name not in self._speakers:
+            self._speakers[name] = speaker(self._spec(watch)) or speaker_of(self._jobs.containers(name))
+        return self._speakers[name]
 
     def _forget(self, shown: set[str]) -> None:
         for name in self._seen_at.keys() - shown:
             del self._seen_at[name], self._ran_before[name]
+        for name in self._speakers.keys() - shown:
+            del self._speakers[name]
+        self._tail.forget(shown)
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:

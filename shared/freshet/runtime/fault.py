@@ -30,12 +30,22 @@ POINTS: Final = {
     "worker.reported": "outcomes are committed, the dispatcher was not woken",
     "item.ran": "the user's code returned, its writes and its report are not committed",
     "item.committed": "an item's writes and its report are committed, its supervisor does not know it",
+    "shared.ran": "items that share a transaction have returned, nothing of them is committed",
+    "shared.committed": "items that shared a transaction are committed, their supervisor does not know it",
     "job.named": "a job's name is stored, the job is not submitted",
     "job.submitted": "a job is submitted, its bundle is not a watch yet",
+    "watch.logged": "lines of a job's log are written, what else its end brings is not",
     "watch.judged": "a job was seen to have ended, its watch is not ended",
     "watch.ended": "a watch was ended and reported, nobody was woken",
+    "query.named": "a script's tag is stored, the script is not submitted",
+    "query.submitted": "a script is submitted, its bundle is not a watch yet",
+    "query.judged": "a script was seen to have ended, its watch is not ended",
+    "query.ended": "a script's watch was ended and reported, nobody was woken",
     "record.read": "facts were read from the stream, nothing is recorded",
     "record.committed": "facts are recorded, their entries are not acknowledged",
+    "mirror.read": "rows of finished runs were read, none of them is in Snowflake",
+    "mirror.written": "rows are committed in Snowflake, their runs are not marked as mirrored",
+    "mirror.marked": "runs are marked as mirrored, the mark of those that need not be looked at is not moved",
 }
 
 Hook = Callable[[str], None]

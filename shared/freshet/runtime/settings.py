@@ -24,21 +24,27 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _split_pairs(value: object) -> object:
+def _pairs(value: object) -> object:
+    """`A=1,B=2` as a mapping."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    if any(not sign for _, sign, _ in pairs):
+    if not all(name.strip() and found.strip() for name, _, found in pairs):
         raise ValueError("write NAME=VALUE, separated by commas")
     return {name.strip(): found.strip() for name, _, found in pairs}
 
 
+def _pools(value: object) -> object:
+    """The same; names in upper case, as Snowflake keeps them."""
+    pairs = _pairs(value)
+    return {name.upper(): found for name, found in pairs.items()} if isinstance(pairs, dict) else pairs
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Names = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
-Rates = Annotated[
-    dict[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_split_pairs)
-]
+Names = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+Rates = Annotated[dict[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_pairs)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Places = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_pools)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -189,6 +195,9 @@ class DispatcherSettings(
 
     queue_depth: int = Field(100, ge=1, le=100_000, description="Bundles that wait in one Redis queue at most")
     batch: int = Field(200, ge=1, le=10_000, description="Reports and requests that one transaction folds at most")
+    pool_limits: Places = Field(
+        {}, description="Job services of a compute pool under way at once at most, POOL=NUMBER, comma-separated"
+    )
 
 
 class WorkerSettings(
@@ -208,8 +217,11 @@ class WorkerSettings(
     )
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
     queues: Words = Field((), description="Queues to serve besides those of the processes, comma-separated")
+    connections: str | None = Field(
+        None, description="TOML file of the named connections of sql tasks: Snowflake accounts and Postgres servers"
+    )
     drain_grace: Seconds = Field(30.0, description="Seconds that a draining worker gives its running bundle")
-    items_per_child: int = Field(10_000, ge=1, description="Items after which the warm child is made again")
+    items_per_child: int = Field(100_000, ge=1, description="Items after which the warm child is made again")
     max_log_bytes: int = Field(1_048_576, ge=1024, description="Log kept of one attempt, bytes")
 
     @field_validator("process_database_url")
@@ -222,8 +234,9 @@ class RecorderSettings(InstallationSettings, DatabaseSettings, RedisSettings, He
     """Facts into logging tables and metrics."""
 
     retention: int = Field(90, ge=1, description="Days for which the logging tables are kept")
-    mirror: bool = Field(
-        default=False, description="Whether the two logging tables are mirrored into Snowflake: true or false"
+    snowflake_mirror: bool = Field(
+        default=False,
+        description="Whether jobs_run_stats and task_logging_stats are copied into Snowflake: true or false",
     )
 
 
@@ -334,8 +347,10 @@ def _section(group: type, seen: set[str]) -> list[str]:
 def _shown(default: object) -> str:
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    if isinstance(default, tuple | dict):
+    if isinstance(default, tuple):
         return ",".join(default)
+    if isinstance(default, dict):
+        return ",".join(f"{name}={number}" for name, number in default.items())
     if isinstance(default, bool):
         return str(default).lower()
     return "" if default is None or repr(default) == "PydanticUndefined" else str(default)

@@ -1,8 +1,9 @@
 """Snowflake: job services (SPCS) and plain statements, over connector 4.8 and 5.x. The only home of the connector.
 
-Purpose: submit, list, watch, cancel and drop job services, and run SQL. Guarantees: nothing connects and the
-connector is not imported before the first statement; a lost session is opened anew; every error is one of `errors`,
-which says whether trying again can help. Never: a job's life depends on a session of ours (`ASYNC = TRUE` only).
+Purpose: submit, list, watch, cancel and drop job services, run SQL, and start queries that are found again by a tag.
+Guarantees: nothing connects and the connector is not imported before the first statement; a lost session is opened
+anew; every error is one of `errors`, which says whether trying again can help. Never: the life of a job or of such a
+query depends on a session of ours.
 """
 
 from freshet.snowflake.errors import (
@@ -13,6 +14,7 @@ from freshet.snowflake.errors import (
     SnowflakeUnreachableError,
 )
 from freshet.snowflake.jobs import JobServices
+from freshet.snowflake.queries import Place, Queries, QueryRow
 from freshet.snowflake.rows import ContainerRow, JobRow, JobStatus, PoolRow
 from freshet.snowflake.session import SnowflakeSession
 from freshet.snowflake.settings import SnowflakeSettings
@@ -24,7 +26,10 @@ __all__ = [
     "JobRow",
     "JobServices",
     "JobStatus",
+    "Place",
     "PoolRow",
+    "Queries",
+    "QueryRow",
     "SnowflakeError",
     "SnowflakeLoginRefusedError",
     "SnowflakeRefusedError",

@@ -146,6 +146,10 @@ class JobServices:
             return []
         return [container_row(row) for row in rows]
 
+    def pools(self) -> list[PoolRow]:
+        """The compute pools that our role may see, in one statement that needs no warehouse."""
+        return [pool_row(row) for row in self._session.execute("SHOW COMPUTE POOLS")]
+
     def logs(self, name: str, container: str = MAIN_CONTAINER, lines: int | None = None, instance: int = 0) -> str:
         """What a container wrote, at most the last 100 KB; "" if it has not started or the job is gone."""
         arguments = [literal(self._full(name)), literal(str(instance)), literal(container)]

@@ -76,7 +76,7 @@ class ContainerRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolRow:
-    """A compute pool. `state`: IDLE, ACTIVE, SUSPENDED, STARTING, STOPPING, RESIZING."""
+    """A compute pool. `state`: IDLE, ACTIVE, SUSPENDED, STARTING, STOPPING, RESIZING or what Snowflake may add."""
 
     name: str
     state: str

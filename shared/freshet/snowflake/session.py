@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 Parameters = Sequence[Any] | dict[str, Any] | None
-Answer = TypeVar("Answer")
-
+Found = TypeVar("Found")
+#: The connector's codes of VARIANT, OBJECT and ARRAY, which arrive as JSON text.
+SEMI_STRUCTURED = frozenset({5, 9, 10})
 #: Rows that are fetched at a time.
-ROWS = 1000
+PORTION = 500
 
 log = structlog.get_logger()
 
@@ -46,50 +48,65 @@ class SnowflakeSession:
         Raises SnowflakeRefusedError and its kind, or SnowflakeUnreachableError.
         """
 
-        def run() -> list[Row]:
+        def read(connection: SnowflakeConnection) -> list[Row]:
             found: list[Row] = []
-            self._run(sql, parameters, found.append)
+            _read(connection, sql, parameters, found.append)
             return found
 
-        return self._anew(run)
+        return self._attempt(read)
 
     def each(self, sql: str, take: Callable[[Row], bool]) -> None:
         """Hand the rows of one statement to `take`, by lower-case column name, as long as it answers true.
 
         Not more than a part of them is in memory at a time. Raises what `execute` raises.
         """
-        self._anew(lambda: self._run(sql, None, lambda row: not take(row)))
+        self._attempt(lambda connection: _read(connection, sql, None, lambda row: not take(row)))
+
+    def execute_all(self, statements: Sequence[str], values: Sequence[str]) -> None:
+        """Several statements in one request; `values` are bound by the server, one for each `?`. Raises as `execute`.
+
+        A transaction in there is whole or not at all, unless one of its statements fails: then it is open until the
+        session ends.
+        """
+        self._attempt(lambda connection: _run_all(connection, statements, values))
+
+    def start(self, sql: str, *, several: bool = False) -> str:
+        """Start a query in the background; its id. `several` statements are queries of their own, and children of it.
+
+        Raises as `execute` does; what is wrong with the statement shows when the query is asked for.
+        """
+        return self._attempt(lambda connection: _started(connection, sql, several=several))
+
+    def rows(self, query_id: str, *, limit: int) -> tuple[list[Row], bool]:
+        """The rows of a query that succeeded, by column name (small letters unless quoted), and whether these are all.
+
+        Rows are read until they have about `limit` bytes. Semi-structured values are read, binary ones are
+        hexadecimal text. Raises as `execute` does.
+        """
+        return self._attempt(lambda connection: _rows_of(connection, query_id, limit))
 
     def close(self) -> None:
         """Log out, if connected. The session may be used again afterwards."""
         with self._lock:
             self._drop()
 
-    def _anew(self, run: Callable[[], Answer]) -> Answer:
-        """Run a statement, once more if the session had ended: then it has not been run, and no row was handed out."""
+    def _attempt(self, work: Callable[[SnowflakeConnection], Found]) -> Found:
         with self._lock:
             try:
-                return run()
+                return self._run(work)
             except SnowflakeUnreachableError as error:
                 self._drop()
                 if error.errno not in SESSION_ENDED:
                     raise
             log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
-            return run()
+            return self._run(work)
 
-    def _run(self, sql: str, parameters: Parameters, take: Callable[[Row], object]) -> None:
-        """`take` ends the reading by answering something true."""
+    def _run(self, work: Callable[[SnowflakeConnection], Found]) -> Found:
         connection = self._connect()
         from snowflake.connector.errors import Error
 
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                names = [str(column[0]).lower() for column in cursor.description or ()]
-                while rows := cursor.fetchmany(ROWS):
-                    for row in rows:
-                        if take(dict(zip(names, row, strict=True))):
-                            return
+            return work(connection)
         except Error as error:
             raise classify(error) from error
 
@@ -126,3 +143,56 @@ class SnowflakeSession:
         # The logout is a courtesy: on a dead network or in an ended session it fails, and nothing is lost by that.
         with contextlib.suppress(Exception):
             connection.close(retry=False)
+
+
+def _read(connection: SnowflakeConnection, sql: str, parameters: Parameters, take: Callable[[Row], object]) -> None:
+    """`take` ends the reading by answering something true."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        names = [str(column[0]).lower() for column in cursor.description or ()]
+        while rows := cursor.fetchmany(PORTION):
+            for row in rows:
+                if take(dict(zip(names, row, strict=True))):
+                    return
+
+
+def _run_all(connection: SnowflakeConnection, statements: Sequence[str], values: Sequence[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(";\n".join(statements), values, num_statements=len(statements))
+
+
+def _started(connection: SnowflakeConnection, sql: str, *, several: bool) -> str:
+    with connection.cursor() as cursor:
+        # 0: as many as Snowflake finds, which parts the text better than any client does.
+        options: dict[str, Any] = {"num_statements": 0} if several else {}
+        cursor.execute_async(sql, **options)
+        return str(cursor.sfqid)
+
+
+def _rows_of(connection: SnowflakeConnection, query_id: str, limit: int) -> tuple[list[Row], bool]:
+    with connection.cursor() as cursor:
+        cursor.get_results_from_sfqid(query_id)
+        portion: list[Any] = list(cursor.fetchmany(PORTION))
+        columns = [(_name(str(column[0])), column[1]) for column in cursor.description or ()]
+        found: list[Row] = []
+        while portion and limit >= 0:
+            rows = [_row(columns, row) for row in portion]
+            found += rows
+            limit -= len(json.dumps(rows, default=str))
+            portion = list(cursor.fetchmany(PORTION))
+        return found, not portion
+
+
+def _row(columns: Sequence[tuple[str, int]], row: Sequence[Any]) -> Row:
+    return {name: _plain(value, code) for (name, code), value in zip(columns, row, strict=True)}
+
+
+def _name(name: str) -> str:
+    """A name that was not quoted is in capitals; in small letters it reads as it was written, most likely."""
+    return name.lower() if name == name.upper() else name
+
+
+def _plain(value: Any, code: int) -> Any:
+    if code in SEMI_STRUCTURED and isinstance(value, str):
+        return None if value == "undefined" else json.loads(value)
+    return bytes(value).hex().upper() if isinstance(value, bytes | bytearray) else value

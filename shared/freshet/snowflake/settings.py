@@ -23,6 +23,8 @@ MEANT = {
     "token": "programmatic_access_token",
     "token_file_path": "oauth",
 }
+#: Fields that the connector does not know by these names.
+OURS = ("token_file_path", "network_timeout", "query_tag", "keeps_session", "statement_timeout")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,10 @@ class SnowflakeSettings:
     `host`, `port` and `protocol` are only needed for an emulator, or inside SPCS (host). Credentials: a password, a key
     pair, a programmatic access token, or an OAuth token (see `checked`). A token file is read anew at every
     connection, because SPCS replaces it every few minutes. Secrets do not appear in `repr`.
+
+    `query_tag` marks each statement in the query history. With `keeps_session` a session that is closed lives on at
+    the server, for queries that run in the background. `statement_timeout` (whole seconds) is kept by the server.
+    `paramstyle` is `qmark` where values are bound by the server; the client binds `%s` else.
 
     `login_timeout` and `network_timeout` are seconds; the latter bounds one request, and with connector 4 a whole
     statement: give None for long SQL, and keep it above 45, which is how long Snowflake holds an answer back.
@@ -55,6 +61,10 @@ class SnowflakeSettings:
     private_key_file_pwd: str | None = field(default=None, repr=False)
     login_timeout: int = 20
     network_timeout: int | None = 60
+    query_tag: str = "freshet"
+    keeps_session: bool = False
+    statement_timeout: int | None = None
+    paramstyle: str | None = None
 
     def checked(self) -> SnowflakeSettings:
         """The same with its authenticator named. Raises DefinitionError with a sentence that names what is missing."""
@@ -94,12 +104,16 @@ class SnowflakeSettings:
         Connector 5 warns unless it is told about keep-alive detection, which 4.8 does not know, and calls
         `network_timeout` and `private_key_file_pwd` deprecated (all seen with 5.2.0).
         """
-        names = [name for name in self.__slots__ if name not in ("token_file_path", "network_timeout")]
+        names = [name for name in self.__slots__ if name not in OURS]
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.token_file_path is not None:
             given["token"] = read_token(self.token_file_path)
         given["application"] = "Freshet"
-        given["session_parameters"] = {"QUERY_TAG": "freshet"}
+        given["session_parameters"] = {"QUERY_TAG": self.query_tag}
+        if self.statement_timeout is not None:
+            given["session_parameters"]["STATEMENT_TIMEOUT_IN_SECONDS"] = self.statement_timeout
+        if self.keeps_session:
+            given["server_session_keep_alive"] = True
         if int(connector_version.split(".", maxsplit=1)[0]) >= 5:
             given["enable_server_session_keep_alive_auto_detection"] = False
             timeout = "request_timeout"

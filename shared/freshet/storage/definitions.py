@@ -75,13 +75,18 @@ class Definitions:
         """Workflows by name, after a name: name, version, paused, times, schedule, and the newest run."""
         return self._database.rows("WorkflowsPage", {"after": after, "limit": limit})
 
-    def delete(self, name: str) -> None:
-        """Take a workflow out: schedule and triggers go, versions stay, active runs go on. Raises NotFoundError."""
+    def delete(self, name: str) -> list[int]:
+        """Take a workflow out: schedule and triggers go, versions stay, active runs are asked to end.
+
+        The partitions that have such a request. Raises NotFoundError.
+        """
         with self._database.transaction() as session:
             if not session.execute(statement("WorkflowDelete"), {"name": name}).rowcount:
                 raise _missing(name)
             session.execute(statement("ScheduleDelete"), {"name": name})
             session.execute(statement("TriggersDelete"), {"name": name})
+            asked = session.execute(statement("WorkflowRunsCancel"), {"name": name}).fetchall()
+        return sorted({row["partition"] for row in asked})
 
     def pause(self, name: str) -> None:
         """No ticks from now on; calls still make runs. Raises NotFoundError."""

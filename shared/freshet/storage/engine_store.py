@@ -150,10 +150,21 @@ class EngineStore:
         """Bundles whose delay is over join the backlog; their queues, one entry for each."""
         return [row["queue"] for row in self._database.rows("ReleaseDue", {"limit": limit})]
 
-    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int]]:
-        """Mark the next bundles of a queue as published: (id, turn), by priority, turn of the run, and age."""
+    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int, int]]:
+        """Mark the next bundles of a queue as published: (priority, turn of the run, id), in this order."""
         rows = self._database.rows("PublishBacklog", {"queue": queue, "room": room})
-        return sorted((row["id"], row["turn"]) for row in rows)
+        return sorted((row["priority"], row["turn"], row["id"]) for row in rows)
+
+    def publish_limited(
+        self, queue: str, *, room: int, limits: Mapping[str, int]
+    ) -> tuple[list[tuple[int, int, int]], bool]:
+        """As `publish_backlog`, but no pool of `limits` gets more bundles than it has places (`limit_key` names the
+        pool; a bundle has its place from the publication to its end). And whether some still wait for a place.
+        """
+        parameters = {"queue": queue, "room": room, "keys": list(limits), "limits": list(limits.values())}
+        rows = self._database.rows("PublishLimited", parameters)
+        wanted = self._database.row("PlaceWanted", {"queue": queue, "keys": list(limits)})
+        return sorted((row["priority"], row["turn"], row["id"]) for row in rows), bool(wanted and wanted["wanted"])
 
     def unpublish_all(self) -> int:
         """After a flush: every bundle that nobody holds joins the backlog again; how many."""

@@ -17,7 +17,7 @@ import orjson
 from freshet.domain.errors import NotFoundError
 from freshet.domain.states import ItemState, is_final
 from freshet.storage.database import Database, Row
-from freshet.storage.reads import RESULT_LIMIT, error_class, sentence
+from freshet.storage.reads import RESULT_LIMIT, error_class, place_wanted, sentence
 
 #: Bytes of results that one page holds at most, besides its first one.
 PAGE_BYTES = 8 * 1024 * 1024
@@ -234,9 +234,15 @@ def _item(run_id: uuid.UUID, task: str, row: Row, served: frozenset[str]) -> dic
     }
     if row["elsewhere"]:
         shown["result_url"] = f"/api/v1/runs/{run_id}/tasks/{task}/result" + (f"?item={path}" if path else "")
+    note = _note(row, served)
+    return shown if note is None else {**shown, "note": note}
+
+
+def _note(row: Row, served: frozenset[str]) -> str | None:
+    """What an item waits for, if anybody knows."""
     if row["state"] == ItemState.QUEUED and row["queue"] not in served:
-        shown["note"] = f"Nobody serves queue {row['queue']}."
-    return shown
+        return f"Nobody serves queue {row['queue']}."
+    return row["waits_for"] or (place_wanted(row["pool"]) if row["pool"] else None)
 
 
 def _log(row: Row) -> dict[str, Any]:

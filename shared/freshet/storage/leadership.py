@@ -7,6 +7,7 @@ vacuum horizon); the lock goes with its holder's session. Never: the only guard;
 from __future__ import annotations
 
 from contextlib import suppress
+from zlib import crc32
 
 from freshet.domain.errors import UnreachableError
 from freshet.storage.database import Database, Session, check_alive, translated
@@ -15,6 +16,14 @@ from freshet.storage.statements import statement
 #: The lock of each service that has one leader. Any constants will do, as long as they differ.
 SCHEDULER = 7_235_421_907_011
 WATCHER = 7_235_421_907_012
+MIRROR = 7_235_421_907_013
+#: The first of the locks of those who watch the queries of a connection, 2^32 of them.
+QUERY_WATCHERS = 7_300_000_000_000
+
+
+def query_watcher(connection: str) -> int:
+    """The lock of the watcher of a connection's queries."""
+    return QUERY_WATCHERS + crc32(connection.encode())
 
 
 class Leadership:

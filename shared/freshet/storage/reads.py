@@ -102,11 +102,20 @@ class Reads:
             tasks[row["task"]] = _task(row, scopes_over=_scopes_over(row["task"], rows))
         for path, result in self._results(run["id"]):
             tasks[path]["result"] = result
+        if not run_over:
+            self._note_waits(run["id"], tasks)
         for path, task in tasks.items():
             if task["result"] is _ELSEWHERE:
                 task["result"] = None
                 task["result_url"] = f"/api/v1/runs/{run['id']}/tasks/{path}/result"
         return tasks
+
+    def _note_waits(self, run_id: uuid.UUID, tasks: dict[str, Any]) -> None:
+        """What most of the waiting jobs of each task wait for."""
+        for row in self._database.rows("RunWaits", {"run": run_id}):
+            if "note" not in tasks[row["task"]]:
+                said = row["waits_for"] or place_wanted(row["pool"])
+                tasks[row["task"]]["note"] = said if row["items"] == 1 else f"{row['items']} wait: {said}"
 
     def _results(self, run_id: uuid.UUID) -> Iterator[tuple[str, Any]]:
         for row in self._database.rows("PlainResults", {"run": run_id, "limit": RESULT_LIMIT}):
@@ -221,6 +230,11 @@ def sentence(error: Any) -> str | None:
 def error_class(error: Any) -> str | None:
     """The class of a stored error."""
     return error.get("class") if isinstance(error, Mapping) else None
+
+
+def place_wanted(pool: str) -> str:
+    """What an item waits for whose job has not been submitted, because its pool has as many as it may."""
+    return f"No place is free in compute pool {pool} (FRESHET_POOL_LIMITS)."
 
 
 def _json(row: Row) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Purpose: a psycopg connection on which a process simply writes; Freshet begins, fences and commits. Guarantees: the
 transaction begins with the first statement, never earlier; it ends with one round trip that holds fence, report and
 COMMIT, so that no pause can fall between them; commit, rollback and close are refused; a transaction that was ended
-all the same is noticed right after the statement, and nothing runs after it; the session is reset between items.
+all the same is noticed right after the statement, and nothing runs after it; an item that shares a transaction can be
+taken back alone; the session is reset between items.
 Never: rights in the engine's schema beyond its finish and its rows.
 """
 
@@ -31,8 +32,15 @@ _RESET = (
     b"SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; DEALLOCATE ALL;"
     b" SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
 )
+#: Where an item begins in a transaction that it shares.
+_SAVEPOINT = "freshet_item"
 #: A dead worker's long statement would else keep its locks; time in UTC as everywhere.
 _OPTIONS = f"-c timezone=UTC -c client_connection_check_interval=1s -c role={ROLE}"
+
+_WENT_ON = (
+    "A statement on context.connection failed and the process went on: Postgres had rolled back its"
+    " transaction by then. Let the error go, or put the statement into `with connection.transaction()`."
+)
 
 #: How SQLSTATEs begin that say nothing about what the process wrote: connection, full disk or memory, shutdown, system.
 _SERVERS_OWN = ("08", "53", "57P", "58")
@@ -54,6 +62,8 @@ class Turn:
     claim: UUID
     #: Called before the transaction begins: the report of earlier items must be committed first.
     before_begin: Callable[[], None]
+    #: The transaction goes on after this item, with the next one's; a savepoint keeps them apart.
+    shared: bool = False
 
 
 class ProcessConnection(psycopg.Connection[Any]):
@@ -63,6 +73,8 @@ class ProcessConnection(psycopg.Connection[Any]):
     turn: Turn | None = None
     begun: bool = False
     ended: bool = False
+    #: Whether the item whose turn it is has sent a statement.
+    entered: bool = False
 
     # Every way to a statement (execute, executemany, stream, copy, named cursors, pipeline, transaction()) goes
     # through here, so this is where the transaction begins and where its unwanted end is seen.
@@ -98,16 +110,20 @@ class ProcessConnection(psycopg.Connection[Any]):
             raise TransactionOwnedError("context.connection belongs to its item, and that item has ended.")
         if self.ended:
             self._refuse_ended()
-        if not self.begun:
-            self.turn.before_begin()
-            self._begin(self.turn.claim)
+        if not self.entered:
+            self._enter(self.turn)
 
-    def _begin(self, claim: UUID) -> None:
+    def _enter(self, turn: Turn) -> None:
+        if not self.begun:
+            turn.before_begin()
         # SET, not set_config: it takes no snapshot, so SET TRANSACTION ISOLATION LEVEL is still possible after it.
-        result = self.pgconn.exec_(f"BEGIN; SET LOCAL freshet.claim = '{claim}'".encode())
-        if result.status != pq.ExecStatus.COMMAND_OK:
-            raise psycopg.OperationalError(f"the transaction could not begin: {_message(result)}")
-        self.begun = True
+        begin = [] if self.begun else [f"BEGIN; SET LOCAL freshet.claim = '{turn.claim}'"]
+        savepoint = [f"SAVEPOINT {_SAVEPOINT}"] if turn.shared else []
+        if text := "; ".join(begin + savepoint):
+            result = self.pgconn.exec_(text.encode())
+            if result.status != pq.ExecStatus.COMMAND_OK:
+                raise psycopg.OperationalError(f"the transaction could not begin: {_message(result)}")
+        self.begun = self.entered = True
 
     def _refuse_ended(self) -> NoReturn:
         raise TransactionEndedError(
@@ -125,6 +141,7 @@ class ProcessSession:
         self._url = url
         self._connection: ProcessConnection | None = None
         self._turn: Turn | None = None
+        self._sharing: Turn | None = None  # the last item that left its writes in a transaction that goes on
 
     def open_turn(self, turn: Turn) -> None:
         """It is this item's turn from now on."""
@@ -144,7 +161,7 @@ class ProcessSession:
 
     @property
     def begun(self) -> bool:
-        """Whether the item has sent a statement."""
+        """Whether a transaction is open: of the item, or of one before it that shares it."""
         return self._connection is not None and self._connection.begun
 
     @property
@@ -173,21 +190,39 @@ class ProcessSession:
                 },
             )
 
+    def leave(self, *, keep: bool) -> None:
+        """The item's turn is over, the transaction goes on: what the item wrote stays in it, or is taken back.
+
+        Raises FinishRefusedError when it can't stay; TransactionEndedError and UnreachableError concern all that share.
+        """
+        connection, self._sharing, self._turn = self._connection, self._turn, None
+        if connection is None or not connection.entered:
+            return
+        failed = connection.pgconn.transaction_status == pq.TransactionStatus.INERROR
+        # A savepoint that is not there any more: the item has ended the transaction and begun another one.
+        back = b"" if keep and not failed else b"ROLLBACK TO %b; " % _SAVEPOINT.encode()
+        results = _exchange(connection.pgconn, back + b"RELEASE %b" % _SAVEPOINT.encode())
+        refused = next((each for each in results if each.status == pq.ExecStatus.FATAL_ERROR), None)
+        _forget(connection)
+        if not results or connection.broken:
+            raise UnreachableError("Postgres went away while the item ran.")
+        if refused is not None:
+            raise TransactionEndedError
+        if keep and failed:
+            raise FinishRefusedError(_WENT_ON)
+
     def finish(self, outcomes: bytes) -> None:
-        """Fence, report and COMMIT in one round trip; then the item's turn is over.
+        """Fence, report and COMMIT in one round trip; then the turn is over, of all items that share the transaction.
 
         Raises ClaimLostError, TransactionEndedError and FinishRefusedError, after which nothing of the item is left,
         and UnreachableError, after which nobody knows.
         """
-        connection, turn = self._connection, self._turn
+        connection, turn = self._connection, self._turn or self._sharing
         assert connection is not None  # somebody has begun
         assert turn is not None
         if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
             self.abandon()
-            raise FinishRefusedError(
-                "A statement on context.connection failed and the process went on: Postgres had rolled back its"
-                " transaction by then. Let the error go, or put the statement into `with connection.transaction()`."
-            )
+            raise FinishRefusedError(_WENT_ON)
         literal = pq.Escaping(connection.pgconn).escape_literal(outcomes)
         text = b"SELECT engine.finish_in_transaction(%d, '%s', %s); COMMIT; %s" % (
             turn.bundle,
@@ -198,8 +233,8 @@ class ProcessSession:
         self._settle(_exchange(connection.pgconn, text))
 
     def abandon(self) -> None:
-        """Take back what the item wrote; its turn is over."""
-        connection, self._turn = self._connection, None
+        """Take back all that was written in the transaction; the turn is over."""
+        connection, self._turn, self._sharing = self._connection, None, None
         if connection is None:
             return
         if connection.begun or connection.ended:
@@ -211,7 +246,7 @@ class ProcessSession:
 
     def close(self) -> None:
         """End the session."""
-        self._turn = None
+        self._turn = self._sharing = None
         self._drop()
 
     def _settle(self, results: list[pq.abc.PGresult]) -> None:
@@ -220,7 +255,7 @@ class ProcessSession:
         assert connection is not None
         committed = len(results) > 1 and results[1].command_status == b"COMMIT"
         if committed:
-            self._turn = None
+            self._turn = self._sharing = None
             if results[-1].status == pq.ExecStatus.FATAL_ERROR or not _idle(connection):
                 self._drop()
             else:
@@ -267,9 +302,15 @@ def _exchange(pgconn: pq.abc.PGconn, text: bytes) -> list[pq.abc.PGresult]:
 
 
 def _clear(connection: ProcessConnection) -> None:
+    """No transaction is open any more."""
+    _forget(connection)
+    connection.begun = connection.ended = False
+
+
+def _forget(connection: ProcessConnection) -> None:
     """Forget what an item may have set on the connection's Python side."""
     connection.turn = None
-    connection.begun = connection.ended = False
+    connection.entered = False
     connection.row_factory = tuple_row
     connection.cursor_factory = psycopg.Cursor
     connection.server_cursor_factory = psycopg.ServerCursor

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from freshet.storage.session import ProcessConnection
+from freshet.storage.database import KEEPALIVE, translated
 
 _LEXEME = re.compile(
     r"""
@@ -27,7 +27,7 @@ _LEXEME = re.compile(
 )
 
 
-def run_script(connection: ProcessConnection, text: str, payload: bytes) -> list[dict[str, Any]]:
+def run_script(connection: psycopg.Connection[Any], text: str, payload: bytes) -> list[dict[str, Any]]:
     """Run the statements; the last one's rows, none if it has none. `payload` is JSON."""
     literal = sql.Literal(payload.decode()).as_string(connection) + "::jsonb"
 
@@ -40,3 +40,12 @@ def run_script(connection: ProcessConnection, text: str, payload: bytes) -> list
         while cursor.nextset():
             pass
         return cursor.fetchall() if cursor.description else []
+
+
+def run_script_at(url: str, text: str, payload: bytes) -> list[dict[str, Any]]:
+    """The same in a session of its own on another Postgres, committed when the script has ended.
+
+    Raises UnreachableError, DataError, StatementError.
+    """
+    with translated(), psycopg.connect(url, application_name="freshet sql", **KEEPALIVE) as connection:
+        return run_script(connection, text, payload)

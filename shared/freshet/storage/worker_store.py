@@ -70,6 +70,28 @@ class LogPart:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobLog:
+    """Whose log a job service writes: that of a watch's attempt. `item` is the dotted index path."""
+
+    bundle: int
+    job: str
+    run_id: UUID
+    task: str
+    item: str
+    attempt: int
+    claim: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptLog:
+    """What is kept of a watched job's log: parts, bytes in all, and the end of the text without marks of gaps."""
+
+    parts: int
+    size: int
+    tail: str
+
+
 class WorkerStore:
     """The worker's verbs. Safe to share between threads."""
 
@@ -117,13 +139,33 @@ class WorkerStore:
             raise ClaimLostError
         return row["watch"]["outbox"], orjson.dumps(row["watch"]["fact"])
 
-    def watched(self) -> list[Row]:
-        """Every watch: bundle, job name, attempt, where it belongs, seconds since its submit (`waiting_s`)."""
-        return self._database.rows("WatchList")
+    def watched(self, kind: str = "job_service") -> list[Row]:
+        """Every watch of a kind: bundle, job name, attempt, where it belongs, seconds since its submit (`waiting_s`),
+        and why its job has not started, as it was noted last (`waits_for`).
+        """
+        return self._database.rows("WatchList", {"kind": kind})
 
-    def job_owners(self, runs: Sequence[UUID]) -> list[Row]:
-        """The attempts of job services of these runs that are not over: where each belongs, item and attempt."""
-        return self._database.rows("JobOwnerList", {"runs": list(runs)})
+    def note_waits(self, notes: Sequence[tuple[int, str | None]]) -> None:
+        """Write down why jobs have not started: (bundle, sentence) of watches; None for one that has."""
+        bundles, sentences = [bundle for bundle, _ in notes], [sentence for _, sentence in notes]
+        self._database.run("WatchNote", {"bundles": bundles, "sentences": sentences})
+
+    def kept_log(self, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
+        """What is kept of a job's log, with at least its last `window` bytes; parts that are a `gap` are left out.
+
+        None: the watch is over.
+        """
+        row = self._database.row("WatchLogKept", {**_whose(where), "window": window, "gap": gap})
+        return None if row is None else KeptLog(parts=row["parts"], size=row["size"], tail=row["tail"])
+
+    def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
+        """Store the next parts of a watched job's log; False when the watch is over or another has written them."""
+        texts = {"numbers": [part.number for part in parts], "texts": [_storable(part.text) for part in parts]}
+        return self._database.run("WatchLogAdd", {**_whose(where), "first": parts[0].number, **texts}) > 0
+
+    def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
+        """The attempts of a kind in these runs that are not over: where each belongs, item and attempt."""
+        return self._database.rows("JobOwnerList", {"runs": list(runs), "kind": kind})
 
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
         """End a watch; False when somebody else has."""
@@ -223,10 +265,18 @@ class WorkerStore:
                 "items": [part.item for part in parts],
                 "attempts": [part.attempt for part in parts],
                 "numbers": [part.number for part in parts],
-                # Postgres has no text with NUL in it.
-                "texts": [part.text.replace("\0", "\N{REPLACEMENT CHARACTER}") for part in parts],
+                "texts": [_storable(part.text) for part in parts],
             },
         )
+
+
+def _storable(text: str) -> str:
+    """Postgres has no text with NUL in it."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _whose(where: JobLog) -> dict[str, Any]:
+    return {name: getattr(where, name) for name in ("bundle", "job", "run_id", "task", "item", "attempt", "claim")}
 
 
 class Witness:

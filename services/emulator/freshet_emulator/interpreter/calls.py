@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from freshet_emulator.errors import SqlError, compilation
-from freshet_emulator.interpreter import job_functions, job_tables
+from freshet_emulator.interpreter import job_functions, job_tables, query_history
 from freshet_emulator.interpreter.arguments import Arguments
 from freshet_emulator.interpreter.context import Context
 from freshet_emulator.results import Result
@@ -129,6 +129,8 @@ def rows_of(context: Context, target: ObjectName | None, name: ObjectName, given
         return job_tables.rows_of_method(context, target, name.last, given)
     if name.last == "GET_JOB_HISTORY":
         return job_functions.job_history(context, given)
+    if name.last in query_history.FUNCTIONS:
+        return query_history.rows(context, name.last, given)
     if name.last == "RESULT_SCAN":
         asked = given.text(0) or ""
         is_last = asked.startswith("LAST_QUERY_ID") or not asked

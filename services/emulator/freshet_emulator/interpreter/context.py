@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from freshet_emulator.catalog import Catalog
 from freshet_emulator.keys import PublicKeys
+from freshet_emulator.queries import Query
 from freshet_emulator.results import Result
 from freshet_emulator.sessions import Session
 from freshet_emulator.spcs.platform import Platform
@@ -18,8 +19,8 @@ from freshet_emulator.tables.database import Tables
 class World:
     """Everything that statements can see or change.
 
-    `scan` gives an earlier query's result, `abort` stops a query, `record` keeps the result of one of several
-    statements, `wait` lets a query sleep for some seconds.
+    `scan` gives an earlier query's result, `abort` stops a query, `record` runs one of several statements
+    as a query of its own, `history` lists the queries, `wait` lets a query sleep for some seconds.
     """
 
     catalog: Catalog
@@ -29,7 +30,8 @@ class World:
     keys: PublicKeys
     scan: Callable[[str], Result]
     abort: Callable[[str], bool]
-    record: Callable[[Session, str, Result], str]
+    record: Callable[[str, Session, str, Callable[[], Result]], tuple[str, Result]]
+    history: Callable[[], Sequence[Query]]
     wait: Callable[[str, float], None]
 
 

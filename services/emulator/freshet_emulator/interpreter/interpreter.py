@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from freshet_emulator.errors import wrong_count
@@ -11,13 +12,12 @@ from freshet_emulator.interpreter import catalog, long_running, pools, secrets, 
 from freshet_emulator.interpreter import session as variables
 from freshet_emulator.interpreter.context import Context, World
 from freshet_emulator.interpreter.direct import run_directly
-from freshet_emulator.queries import Query
+from freshet_emulator.queries import COUNT, Query
 from freshet_emulator.results import Result, StatementType, text_result
 from freshet_emulator.sql import statements
 from freshet_emulator.sql.grammar import parse
 from freshet_emulator.sql.lexer import split
 
-COUNT = "MULTI_STATEMENT_COUNT"
 Handler = Callable[[Context, Any], Result]
 HANDLERS: dict[type, Handler] = {
     statements.ExecuteJob: services.execute_job,
@@ -80,9 +80,9 @@ class Interpreter:
             raise wrong_count(len(pieces), desired)
         children: list[tuple[str, StatementType]] = []
         for text, marks in pieces:
-            given, values = dict(enumerate(values[:marks])), values[marks:]
-            found = self.run_one(context, text, {str(at): value for at, value in given.items()})
-            child = self._world.record(context.session, text, found)
+            given, values = {str(at): value for at, value in enumerate(values[:marks])}, values[marks:]
+            run = partial(self.run_one, context, text, given)
+            child, found = self._world.record(context.query_id, context.session, text.strip(), run)
             context.session.last_query_id = child
             children.append((child, found.statement_type))
         answer = text_result("multiple statement execution", "Multiple statements executed successfully.")

@@ -91,7 +91,8 @@ begin
             'timeout_s', b.timeout_s, 'job_name', b.job_name),
         'run', jsonb_build_object(
             'workflow', r.workflow, 'version', r.version, 'params', r.params, 'scheduled_for', r.scheduled_for,
-            'traceparent', r.traceparent, 'group_id', r.group_id, 'trigger', r.trigger),
+            'traceparent', r.traceparent, 'group_id', r.group_id, 'trigger', r.trigger,
+            'created_at', r.created_at),
         'task', jsonb_build_object('path', t.task, 'index_path', t.index_path, 'scope', t.scope, 'kind', t.kind),
         'mapped', t.source_kind is not null,
         'values', element_values,

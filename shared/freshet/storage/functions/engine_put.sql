@@ -5,8 +5,9 @@
 --   elements [{id, state, result_of}]                 scopes that ended; result_of = the TaskRun whose result is theirs
 --   nodes    [{id, state, total, mark, failed, skipped, cancelled, succeeded, attempts, error, started, finished}]
 --            counters are added to, the rest is set; null leaves what is there
---   fresh    [{run_id, task_run_id, queue, priority, turn, timeout_s, first, count, published}]   new items, one bundle
---   again    [{run_id, task_run_id, queue, priority, turn, timeout_s, items, attempts, delay_s, published}]
+--   fresh    [{run_id, task_run_id, queue, priority, turn, timeout_s, first, count, published,
+--            limit_key}]   new items, one bundle; limit_key = the compute pool whose places are counted
+--   again    [{run_id, task_run_id, queue, priority, turn, timeout_s, items, attempts, delay_s, published, limit_key}]
 --   runs     [{id, state, turn, error, cancel}]
 --   facts    [{run_id, body}]
 -- Returns {bundles: [[id, queue], …] to publish, announced: [[id, body], …], released: [partition, …]}.
@@ -174,7 +175,7 @@ begin
     with fresh as materialized (
         select * from jsonb_to_recordset(p_fresh) as f (
             run_id uuid, task_run_id bigint, queue text, priority int, turn bigint, timeout_s double precision,
-            first int, count int, published boolean)
+            first int, count int, published boolean, limit_key text)
     ),
     item as (
         insert into engine.work_item (id)
@@ -183,12 +184,13 @@ begin
     ),
     bundle as (
         insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, timeout_s, items, attempts,
-            published_at)
+            published_at, limit_key)
         select f.run_id, (('x' || right(f.run_id::text, 1))::bit(4))::int, f.task_run_id, f.queue, f.priority, f.turn,
             f.timeout_s,
             array(select f.task_run_id << 24 | i from generate_series(f.first, f.first + f.count - 1) as g (i)),
             array_fill(1, array[f.count]),
-            case when f.published then p_now end
+            case when f.published then p_now end,
+            f.limit_key
         from fresh f
         returning id, queue, published_at
     )
@@ -214,14 +216,15 @@ declare
 begin
     with bundle as (
         insert into engine.bundle (run_id, partition, task_run_id, queue, priority, turn, timeout_s, items, attempts,
-            due_at, published_at)
+            due_at, published_at, limit_key)
         select run_id, (('x' || right(run_id::text, 1))::bit(4))::int, task_run_id, queue, priority, turn, timeout_s,
             array(select jsonb_array_elements_text(items)::bigint), array(select jsonb_array_elements_text(attempts)::int),
             case when delay_s > 0 then p_now + delay_s * interval '1 second' end,
-            case when published and not coalesce(delay_s > 0, false) then p_now end
+            case when published and not coalesce(delay_s > 0, false) then p_now end,
+            limit_key
         from jsonb_to_recordset(p_again) as a (
             run_id uuid, task_run_id bigint, queue text, priority int, turn bigint, timeout_s double precision,
-            items jsonb, attempts jsonb, delay_s double precision, published boolean)
+            items jsonb, attempts jsonb, delay_s double precision, published boolean, limit_key text)
         returning id, queue, published_at
     )
     select coalesce(jsonb_agg(jsonb_build_array(id, queue) order by id) filter (where published_at is not null), '[]')

@@ -68,6 +68,17 @@ limit %(limit)s;
 update engine.workflow set deleted_at = clock_timestamp(), updated_at = clock_timestamp(), paused = false
 where name = %(name)s and deleted_at is null;
 
+-- name: WorkflowRunsCancel
+-- As CancelRequestInsert, for all that a workflow has going.
+insert into engine.request (partition, run_id, kind)
+select r.partition, r.id, 'cancel'
+from engine.run as r
+where r.workflow = %(name)s and r.state in ('pending', 'running') and r.cancel_requested_at is null
+    and not exists (
+        select from engine.request as q where q.partition = r.partition and q.run_id = r.id and q.kind = 'cancel'
+    )
+returning partition;
+
 -- name: WorkflowPause
 update engine.workflow set paused = %(paused)s, updated_at = clock_timestamp()
 where name = %(name)s and deleted_at is null;

@@ -97,7 +97,18 @@ where b.id = any (array(
     where queue = %(queue)s and published_at is null and due_at is null and claim is null and submitted_at is null
     order by priority, turn, id limit %(room)s
     for update skip locked))
-returning b.id, b.queue, b.turn
+returning b.id, b.queue, b.turn, b.priority
+
+-- name: PublishLimited
+select id, turn, priority from engine.publish_limited(%(queue)s, %(room)s, %(keys)s::text[], %(limits)s::int[])
+
+-- name: PlaceWanted
+-- Whether bundles of a queue wait for a place in one of these pools.
+select exists (
+    select from engine.bundle
+    where limit_key = any (%(keys)s::text[]) and queue = %(queue)s and published_at is null and due_at is null
+        and claim is null and submitted_at is null
+) as wanted
 
 -- name: UnpublishAll
 -- After a flush: whatever nobody holds has no message any more.

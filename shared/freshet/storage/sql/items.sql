@@ -21,7 +21,11 @@ select id from engine.task_run where run_id = %(run)s and task = %(task)s and in
 -- In the order of scopes and indexes. Rows are looked up by key; what has no row yet is derived. The series is cut
 -- to the page's size before it is made: it would else be written out as wide as the map.
 with active as materialized (
-    select b.queue, b.claim, b.worker, b.claimed_at, b.submitted_at, b.due_at, b.job_name, unnest(b.items[b.done + 1 :]) as item
+    select
+        b.queue, b.claim, b.worker, b.claimed_at, b.submitted_at, b.due_at, b.job_name, b.waits_for,
+        case when b.published_at is null and b.due_at is null and b.claim is null and b.submitted_at is null
+            then b.limit_key end as pool,
+        unnest(b.items[b.done + 1 :]) as item
     from engine.bundle as b
     where b.run_id = %(run)s
 ),
@@ -62,7 +66,7 @@ select
         else 'queued'
     end as state,
     w.attempt, w.failures, w.losses, w.row_count, w.error, w.finished_at,
-    a.queue, a.worker, a.claimed_at, a.submitted_at, a.due_at, a.job_name,
+    a.queue, a.worker, a.claimed_at, a.submitted_at, a.due_at, a.job_name, a.waits_for, a.pool,
     case when octet_length(w.result::text) <= %(result_limit)s then w.result end as result,
     coalesce(octet_length(w.result::text) > %(result_limit)s, false) or w.row_count is not null as elsewhere
 from places as p

@@ -59,6 +59,19 @@ from summed as s
 join engine.task_run as t on t.id = s.id
 order by s.id;
 
+-- name: RunWaits
+-- What job services of a run wait for, and how many of each task: a job that was submitted, or a place in its pool.
+select t.task, b.waits_for, w.pool, count(*)::int as items
+from engine.bundle as b
+cross join lateral (
+    select case when b.published_at is null and b.due_at is null and b.claim is null and b.submitted_at is null
+        then b.limit_key end as pool
+) as w
+cross join lateral (select task from engine.task_run where id = b.task_run_id offset 0) as t
+where b.run_id = %(run)s and (b.waits_for is not null or w.pool is not null)
+group by t.task, b.waits_for, w.pool
+order by t.task, items desc, b.waits_for;
+
 -- name: PlainResults
 -- Of the run's own scope: an item's result, or the values that it yielded, if they are few.
 select

@@ -22,15 +22,48 @@ update engine.bundle set job_name = %(job)s where id = %(bundle)s and claim = %(
 -- name: WatchList
 select b.id, b.run_id, b.partition, b.task_run_id, b.items, b.attempts, b.timeout_s, b.job_name, b.submitted_at,
     extract(epoch from clock_timestamp() - b.submitted_at)::double precision as waiting_s,
-    t.task, t.index_path, t.source_kind is not null as mapped, r.workflow, r.version
+    b.waits_for, t.task, t.index_path, t.source_kind is not null as mapped, r.workflow, r.version
 from engine.bundle b
 cross join lateral (select * from engine.task_run where id = b.task_run_id offset 0) t
 cross join lateral (select workflow, version from engine.run where id = b.run_id offset 0) r
-where b.submitted_at is not null
+where b.submitted_at is not null and t.kind = %(kind)s
 order by b.submitted_at
 
+-- name: WatchNote
+update engine.bundle b set waits_for = n.sentence
+from unnest(%(bundles)s::bigint[], %(sentences)s::text[]) n(bundle, sentence)
+where b.id = n.bundle and b.submitted_at is not null and b.waits_for is distinct from n.sentence
+
+-- name: WatchLogKept
+-- Nothing of the text but its end is fetched: how long a part is stands in its header.
+select b.log_parts as parts, coalesce(k.size, 0)::int as size, coalesce(k.tail, '') as tail
+from engine.bundle b
+cross join lateral (
+    select sum(p.size) as size,
+        string_agg(p.text, '' order by p.part) filter (where p.behind < %(window)s and p.text <> %(gap)s) as tail
+    from (
+        select part, text, octet_length(text) as size, coalesce(sum(octet_length(text)) over later, 0) as behind
+        from log.attempt_log
+        where run_id = %(run_id)s and task = %(task)s and item = %(item)s and attempt = %(attempt)s
+            and claim = %(claim)s
+        window later as (order by part desc rows between unbounded preceding and 1 preceding)
+    ) p
+) k
+where b.id = %(bundle)s and b.job_name = %(job)s and b.submitted_at is not null
+
+-- name: WatchLogAdd
+-- The number of parts is the fence: of two watchers that read the same lines one writes them.
+with watch as (
+    update engine.bundle set log_parts = log_parts + cardinality(%(numbers)s::int[])
+    where id = %(bundle)s and job_name = %(job)s and submitted_at is not null and log_parts = %(first)s
+    returning run_id
+)
+insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
+select watch.run_id, %(task)s, %(item)s, %(attempt)s, %(claim)s, p.number, p.text
+from watch cross join unnest(%(numbers)s::int[], %(texts)s::text[]) p(number, text)
+
 -- name: JobOwnerList
--- Attempts of job services that are not over: in a bundle, or in a report that is not folded yet (its fold makes the
+-- Attempts of a kind of task that are not over: in a bundle, or in a report that is not folded yet (its fold makes the
 -- next bundle in the same transaction, so one of the two is seen). The job's name follows from what is returned.
 select t.run_id, t.task, t.index_path, t.source_kind is not null as mapped, a.item, a.attempt
 from unnest(%(runs)s::uuid[]) r(id)
@@ -44,7 +77,7 @@ cross join lateral (
     where p.run_id = r.id and p.partition = ('x' || right(r.id::text, 1))::bit(4)::int
 ) a(task_run_id, item, attempt)
 cross join lateral (select * from engine.task_run where id = a.task_run_id offset 0) t
-where t.kind = 'job_service'
+where t.kind = %(kind)s
 
 -- name: InstallationRead
 select id from engine.installation

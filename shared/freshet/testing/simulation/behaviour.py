@@ -13,7 +13,7 @@ from typing import Any
 from zlib import crc32
 
 from freshet.domain.model import Kind, Task
-from freshet.testing.simulation.workload import Workload
+from freshet.testing.simulation.workload import SHARED, Workload
 
 SUCCEED, FAIL, HANG, CRASH, END = "succeed", "fail", "hang", "crash", "end"
 #: For longer than any timeout.
@@ -105,7 +105,8 @@ class Behaviour:
             (FAIL, temper.fail, True),
             (HANG, temper.hang, task.timeout is not None),
             (CRASH, temper.crash, process),
-            (END, temper.end, process),
+            # Of items that share a transaction, an end by hand would fail others beside the one that planned it.
+            (END, temper.end, process and task.process != SHARED),
         )
         for end, chance, possible in chances:
             draw -= chance

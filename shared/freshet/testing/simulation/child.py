@@ -111,6 +111,7 @@ class BenchTwin(Bench):
             registry=registry,
             limit=LIMIT,
             mark=b"",
+            connections={},
             monotonic=lambda: world.now,
         )
         self._script = script
@@ -165,6 +166,11 @@ class ChildTwin(WarmChild):
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process.alive
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether `processes` need not wait."""
+        return self._is_ready or bool(self.pipe.sent) or not self.alive
 
     @property
     def processes(self) -> Mapping[str, str]:

@@ -24,7 +24,18 @@ NEVER = 1 << 60
 JOB_POINTS = ("job.named", "job.named", "job.submitted", "watch.judged", "watch.ended")
 #: Verbs whose lost answers somebody has to make up for.
 VERBS = (
-    *("finish", "finish", "session.finish", "claim", "watch", "store_job_name", "finish_job", "submit", "progress"),
+    *(
+        "finish",
+        "finish",
+        "session.finish",
+        "session.leave",
+        "claim",
+        "watch",
+        "store_job_name",
+        "finish_job",
+        "submit",
+        "progress",
+    ),
     *("batch", "publish_backlog", "release_due", "release_workers", "expire_bundles", "unpublish"),
     *("publish", "wake", "announce", "pop", "enter", "register", "beat"),
     *("record", "due", "release_held", "create_run", "cancel", "campaign"),

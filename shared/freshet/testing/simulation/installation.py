@@ -50,7 +50,7 @@ from freshet.testing.simulation.child import BenchTwin, ChannelTwin, ChildTwin, 
 from freshet.testing.simulation.jobs import Account, JobServicesTwin
 from freshet.testing.simulation.payloads import Payloads
 from freshet.testing.simulation.user_code import UserCode
-from freshet.testing.simulation.workload import ISOLATED, PROCESS, Workload
+from freshet.testing.simulation.workload import PROCESSES, Workload
 from freshet.testing.simulation.world import Doorway, Process, Server, World, WorldClock
 from freshet.testing.twins.bus import BusTwin, FactReaderTwin, QueueWorkerTwin
 from freshet.testing.twins.engine_store import PartitionLocksTwin
@@ -65,7 +65,7 @@ from freshet.testing.twins.worker_store import WorkerStoreTwin
 
 #: When every world begins, by its database's clock.
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
-QUEUES = (PROCESS.ref, ISOLATED.ref, Kind.PYTHON.value, Kind.JOB_SERVICE.value)
+QUEUES = (*(process.ref for process in PROCESSES), Kind.PYTHON.value, Kind.JOB_SERVICE.value)
 
 
 @dataclass(kw_only=True)
@@ -301,7 +301,7 @@ class Installation:
         return supervisor
 
     def _nursery(self, worker: Process) -> Nursery:
-        served = {spec.ref: spec.isolation for spec in (PROCESS, ISOLATED)}
+        served = {spec.ref: spec.isolation for spec in PROCESSES}
         made = 0
 
         def make(options: ChildOptions) -> ChildTwin:

@@ -49,6 +49,12 @@ class Job:
             return JobStatus.RUNNING
         return JobStatus.FAILED if self.plan.end == FAIL else JobStatus.DONE
 
+    def printed(self, now: float) -> str:
+        """What it has written at this time: one line, of which more and more is there."""
+        line = "" if self.plan.end == FAIL else orjson.dumps(self.plan.values).decode()
+        share = (min(now, self.cancelled or now) - self.starts) / (self.ends - self.starts)
+        return line[: int(len(line) * max(0.0, share))] if share < 1.0 else line
+
 
 @dataclass(kw_only=True)
 class Account:
@@ -170,13 +176,18 @@ class JobServicesTwin(JobServices):
         ]
 
     @verb
+    def pools(self) -> list[PoolRow]:
+        """The one pool, which has room for all."""
+        return [
+            PoolRow(name="POOL", family="CPU_X64_XS", state="ACTIVE", max_nodes=1000, active_nodes=1, auto_resume=True)
+        ]
+
+    @verb
     def logs(self, name: str, container: str = "main", lines: int | None = None, instance: int = 0) -> str:
-        """Its result as the last line."""
+        """Its result as the last line, as much of it as it has printed by now."""
         del container, lines, instance
         job = self._account.present().get(name)
-        if job is None or job.plan.end == FAIL:
-            return ""
-        return orjson.dumps(job.plan.values).decode()
+        return "" if job is None else job.printed(self._account.clock())
 
     @verb
     def cancel(self, name: str) -> None:

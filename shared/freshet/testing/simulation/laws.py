@@ -10,9 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
 
 from freshet.domain.model import INDEX_BITS, Kind
-from freshet.testing.simulation.behaviour import END, Try
+from freshet.testing.simulation.behaviour import END, FAIL, Try
 from freshet.testing.simulation.expectation import Expectation, Place, Tries, item_place
 from freshet.testing.simulation.installation import BEGIN
 from freshet.testing.twins.log_rows import LogAttempt, LogRun, LogTask
@@ -257,6 +260,27 @@ def _jobs(history: History) -> Iterator[str]:
     tries = Counter(account.tries.values())
     yield from (f"{each} was launched under {count} names" for each, count in tries.items() if count > 1)
     yield from (f"{name} goes on, and no attempt owns it" for name in account.alive())
+
+
+@_law("what a job prints is kept once")
+def _job_logs(history: History) -> Iterator[str]:
+    account, texts = history.installation.account, defaultdict[UUID, str](str)
+    for row in sorted(history.installation.tables.log_lines.values(), key=lambda row: (row.claim, row.part)):
+        texts[row.claim] += row.text
+    succeeded = {
+        Try(place.run, place.task, place.item, row.attempt)
+        for place, rows in _attempts(history).items()
+        for row in rows
+        if row.state == "succeeded"
+    }
+    for name, the_try in account.tries.items():
+        plan = account.behaviour.plan(the_try)
+        printed = "" if plan.end == FAIL else orjson.dumps(plan.values).decode()
+        kept = texts[uuid5(NAMESPACE_URL, name)]
+        if not printed.startswith(kept):
+            yield f"{name} printed {printed!r}, and {kept!r} was kept"
+        if the_try in succeeded and kept != printed:
+            yield f"{name} has succeeded and printed {printed!r}, of which only {kept!r} was kept"
 
 
 def _attempts(history: History) -> dict[Place, list[LogAttempt]]:

@@ -16,7 +16,7 @@ from freshet.execution.registry import Process as Registered
 from freshet.execution.registry import Registry
 from freshet.execution.results import Results
 from freshet.testing.simulation.behaviour import CRASH, END, FAIL, HANG, Behaviour, Plan, Try
-from freshet.testing.simulation.workload import ISOLATED, PROCESS
+from freshet.testing.simulation.workload import PROCESSES, SHARED
 from freshet.testing.simulation.world import Killed, Process, World
 
 #: Seconds between two looks of an item that hangs at whether it was cancelled.
@@ -42,9 +42,15 @@ class UserCode:
     def registry(self) -> Registry:
         """What the child serves."""
         registry = Registry()
-        for spec in (PROCESS, ISOLATED):
+        for spec in PROCESSES:
             registry.add(
-                Registered(name=spec.name, version=str(spec.version), isolation=spec.isolation, call=self._call)
+                Registered(
+                    name=spec.name,
+                    version=str(spec.version),
+                    isolation=spec.isolation,
+                    commit="bundle" if spec == SHARED else "item",
+                    call=self._call,
+                )
             )
         return registry
 

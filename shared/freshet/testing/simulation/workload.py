@@ -30,6 +30,9 @@ from freshet.domain.model import (
 #: The one process that every worker serves.
 PROCESS = ProcessSpec(name="work", version="1.0.0")
 ISOLATED = ProcessSpec(name="apart", version="1.0.0", isolation="process")
+#: What items of a bundle commit together.
+SHARED = ProcessSpec(name="share", version="1.0.0")
+PROCESSES = (PROCESS, ISOLATED, SHARED)
 JOB = JobServiceSpec(image="/db/schema/repo/image:1", compute_pool="POOL", start_timeout=60.0)
 
 
@@ -141,7 +144,7 @@ class _Drawing:
             on_failure=random.choice((OnFailure.BLOCK, OnFailure.BLOCK, OnFailure.CONTINUE)),
             retries=RetryPolicy() if nested else self._retries(),
             timeout=random.choice((6.0, 15.0)) if not nested and random.random() < 0.25 else None,
-            process=random.choice((PROCESS, PROCESS, PROCESS, ISOLATED)) if kind is Kind.PROCESS else None,
+            process=random.choice((PROCESS, PROCESS, SHARED, ISOLATED)) if kind is Kind.PROCESS else None,
             python=PythonSpec(text="…") if kind is Kind.PYTHON else None,
             job_service=JOB if kind is Kind.JOB_SERVICE else None,
             tasks=inner,

@@ -40,15 +40,16 @@ class BusTwin(Bus):
 
     @command
     def publish(self, messages: Sequence[Message]) -> dict[str, int]:
-        """Put messages at the end of their queues; how long each of these queues now is."""
-        by_queue: dict[str, list[str]] = defaultdict(list)
+        """Put messages at the end of their queues, or at the front; how long each of these queues now is."""
+        by_queue: dict[str, list[tuple[str, bool]]] = defaultdict(list)
         for message in messages:
-            by_queue[message.queue].append(f"{JOB_PREFIX}{message.bundle_id}")
+            by_queue[message.queue].append((f"{JOB_PREFIX}{message.bundle_id}", message.ahead))
         for ids in by_queue.values():
-            if len(set(ids)) < len(ids):
+            if len(dict(ids)) < len(ids):
                 raise ValueError("Job ID appears more than once in enqueue_many()")  # as RQ does
         for queue, ids in by_queue.items():
-            self._redis.push(queue_key(queue), *ids)
+            for name, ahead in ids:
+                (self._redis.push_front if ahead else self._redis.push)(queue_key(queue), name)
         return lengths(self._redis, list(by_queue))
 
     @command

@@ -173,6 +173,7 @@ def _bundle(
         timeout_s=row["timeout_s"],
         due_at=due_at,
         published_at=published_at,
+        limit_key=row.get("limit_key"),
     )
     tables.bundles[bundle.id] = checks.bundle(bundle)
     return bundle

@@ -98,14 +98,35 @@ class EngineStoreTwin(EngineStore):
         return [bundles[key].queue for _, key in due]
 
     @verb
-    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int]]:
+    def publish_backlog(self, queue: str, *, room: int) -> list[tuple[int, int, int]]:
         """Mark the next bundles of a queue as published, by priority, turn of the run, and age."""
         now, bundles = self._tables.clock(), self._tables.bundles
         waiting = (row for row in bundles.values() if row.queue == queue and row.waits)
         chosen = sorted((row.priority, row.turn, row.id) for row in waiting)[:room]
         for _, _, key in chosen:
             bundles[key] = bundles[key]._replace(published_at=now)
-        return sorted((key, turn) for _, turn, key in chosen)
+        return chosen
+
+    @verb
+    def publish_limited(
+        self, queue: str, *, room: int, limits: Mapping[str, int]
+    ) -> tuple[list[tuple[int, int, int]], bool]:
+        """As `publish_backlog`, with no more bundles of a pool than it has places."""
+        now, bundles = self._tables.clock(), self._tables.bundles
+        places = dict(limits)
+        for row in bundles.values():
+            if row.limit_key in places and (row.published_at or not row.unheld):
+                places[row.limit_key] -= 1
+        chosen: list[tuple[int, int, int]] = []
+        waiting = [row for row in bundles.values() if row.queue == queue and row.waits]
+        for row in sorted(waiting, key=lambda row: (row.priority, row.turn, row.id)):
+            if len(chosen) < room and places.get(row.limit_key or "", 1) > 0:
+                bundles[row.id] = row._replace(published_at=now)
+                chosen.append((row.priority, row.turn, row.id))
+                if row.limit_key in places:
+                    places[row.limit_key] -= 1
+        left = [row for row in bundles.values() if row.queue == queue and row.waits]
+        return sorted(chosen), any(row.limit_key in limits for row in left)
 
     @verb
     def unpublish_all(self) -> int:

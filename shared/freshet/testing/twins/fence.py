@@ -150,6 +150,7 @@ def _document(tables: Tables, bundle: Bundle, task: TaskRun, run: Run) -> dict[s
             "traceparent": run.traceparent,
             "group_id": run.group_id,
             "trigger": run.trigger,
+            "created_at": time_text(run.created_at),
         },
         "task": {"path": task.task, "index_path": task.index_path, "scope": task.scope, "kind": task.kind},
         "mapped": mapped,

@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from freshet.testing.twins.rows import Bundle
+from freshet.storage.worker_store import JobLog, KeptLog, LogPart
+from freshet.testing.twins.rows import Bundle, LogLines, TaskRun
 from freshet.testing.twins.tables import Tables
 
 Row = dict[str, Any]
 
 
-def watched(tables: Tables) -> list[Row]:
-    """Every watch, the oldest first."""
+def watched(tables: Tables, kind: str) -> list[Row]:
+    """Every watch of a kind, the oldest first."""
     rows = sorted((row.submitted_at, row.id) for row in tables.bundles.values() if row.submitted_at is not None)
-    return [_watch(tables, tables.bundles[key]) for _, key in rows]
+    bundles = [tables.bundles[key] for _, key in rows]
+    return [_watch(tables, each) for each in bundles if tables.task_runs[each.task_run_id].kind == kind]
 
 
-def owners(tables: Tables, runs: Iterable[UUID]) -> list[Row]:
-    """Attempts that are in a bundle, or in a report that is not folded yet."""
-    return [owner for run in runs for owner in _owners(tables, str(run))]
+def owners(tables: Tables, runs: Iterable[UUID], kind: str) -> list[Row]:
+    """Attempts of a kind that are in a bundle, or in a report that is not folded yet."""
+    found = (owner for run in runs for owner in _owners(tables, str(run)))
+    return [owner for task, owner in found if task.kind == kind]
 
 
-def _owners(tables: Tables, run: str) -> Iterator[Row]:
+def note(tables: Tables, bundle: int, sentence: str | None) -> None:
+    """Why a watch's job has not started."""
+    row = tables.bundles.get(bundle)
+    if row is not None and row.submitted_at is not None:
+        tables.bundles[bundle] = row._replace(waits_for=sentence)
+
+
+def kept_log(tables: Tables, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
+    """What is kept of a watched job's log: whole parts, so that at least the last `window` bytes are among them."""
+    watch = _watch_of(tables, where)
+    if watch is None:
+        return None
+    lines = sorted((row for row in tables.log_lines.values() if _is_of(row, where)), key=lambda row: row.part)
+    size, tail = 0, ""
+    for row in reversed(lines):
+        if size < window and row.text != gap:
+            tail = row.text + tail
+        size += len(row.text.encode())
+    return KeptLog(parts=watch.log_parts, size=size, tail=tail)
+
+
+def write_log(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
+    """The next parts, if nobody has written them and the watch goes on."""
+    watch = _watch_of(tables, where)
+    if watch is None or watch.log_parts != parts[0].number:
+        return False
+    tables.bundles[watch.id] = watch._replace(log_parts=watch.log_parts + len(parts))
+    for part in parts:
+        add_lines(tables, watch.run_id, where.task, where.claim, part)
+    return True
+
+
+def add_lines(tables: Tables, run: str, task: str, claim: UUID, part: LogPart) -> None:
+    """One part of an attempt's log."""
+    number = tables.next_id("attempt_log")
+    text = part.text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    tables.log_lines[number] = LogLines(number, run, task, part.item, part.attempt, claim, part.number, text)
+
+
+def _watch_of(tables: Tables, where: JobLog) -> Bundle | None:
+    row = tables.bundles.get(where.bundle)
+    return row if row is not None and row.submitted_at is not None and row.job_name == where.job else None
+
+
+def _is_of(row: LogLines, where: JobLog) -> bool:
+    names = ("task", "item", "attempt", "claim")
+    return row.run_id == str(where.run_id) and all(getattr(row, name) == getattr(where, name) for name in names)
+
+
+def _owners(tables: Tables, run: str) -> Iterator[tuple[TaskRun, Row]]:
     for bundle in tables.bundles.values():
         if bundle.run_id == run:
             yield from _attempts(tables, bundle.task_run_id, zip(bundle.items, bundle.attempts, strict=True))
@@ -32,12 +84,11 @@ def _owners(tables: Tables, run: str) -> Iterator[Row]:
             yield from _attempts(tables, report.task_run_id, ((each["i"], each["a"]) for each in report.body))
 
 
-def _attempts(tables: Tables, task_run: int, attempts: Iterable[tuple[int, int]]) -> Iterator[Row]:
+def _attempts(tables: Tables, task_run: int, attempts: Iterable[tuple[int, int]]) -> Iterator[tuple[TaskRun, Row]]:
     task = tables.task_runs[task_run]
-    if task.kind == "job_service":
-        belongs = {"run_id": UUID(task.run_id), "task": task.task, "index_path": task.index_path}
-        for item, attempt in attempts:
-            yield {**belongs, "mapped": task.mapped, "item": item, "attempt": attempt}
+    belongs = {"run_id": UUID(task.run_id), "task": task.task, "index_path": task.index_path}
+    for item, attempt in attempts:
+        yield task, {**belongs, "mapped": task.mapped, "item": item, "attempt": attempt}
 
 
 def _watch(tables: Tables, bundle: Bundle) -> Row:
@@ -54,6 +105,7 @@ def _watch(tables: Tables, bundle: Bundle) -> Row:
         "job_name": bundle.job_name,
         "submitted_at": bundle.submitted_at,
         "waiting_s": (tables.clock() - bundle.submitted_at).total_seconds(),
+        "waits_for": bundle.waits_for,
         "task": task.task,
         "index_path": task.index_path,
         "mapped": task.mapped,

@@ -32,6 +32,17 @@ class Written:
 
     effects: list[Any] = field(default_factory=list)
     values: list[tuple[int, int, list[Any]]] = field(default_factory=list)  # item, first index, and they
+    savepoint: tuple[int, int] | None = None  # how much of both was there before the item in hand
+
+    def enter(self) -> None:
+        """The item in hand sends its first statement."""
+        self.savepoint = self.savepoint or (len(self.effects), len(self.values))
+
+    def leave(self, *, keep: bool) -> None:
+        """The item in hand is over."""
+        if self.savepoint is not None and not keep:
+            del self.effects[self.savepoint[0] :], self.values[self.savepoint[1] :]
+        self.savepoint = None
 
 
 def commit_item(tables: Tables, key: int, claim: UUID, outcomes: Sequence[Outcome], written: Written) -> bool:
@@ -71,6 +82,7 @@ class ProcessSessionTwin(ProcessSession):
         self._passage = passage
         self._owner = owner
         self._turn: Turn | None = None
+        self._sharing: Turn | None = None
         self._open: int | None = None
         self._written: Written | None = None  # from the first statement on
         self._has_ended = False
@@ -89,7 +101,7 @@ class ProcessSessionTwin(ProcessSession):
 
     @property
     def begun(self) -> bool:
-        """Whether the item has sent a statement."""
+        """Whether a transaction is open."""
         return self._written is not None
 
     @property
@@ -113,19 +125,25 @@ class ProcessSessionTwin(ProcessSession):
 
     def finish(self, outcomes: bytes) -> None:
         """Fence, report and commit in one round trip; then the item's turn is over."""
-        turn, written = self._require_turn(), self._written
+        turn, written = (self._turn or self._sharing or self._require_turn()), self._written
         assert written is not None  # somebody has begun
-        body = [orjson.Fragment(outcomes[1:-1])]
+        body = [orjson.Fragment(orjson.dumps(each)) for each in orjson.loads(outcomes)]
         try:
             self._exchange("session.finish", lambda: commit_item(self._tables, turn.bundle, turn.claim, body, written))
         except FreshetError:
             self.abandon()
             raise
-        self._turn, self._written = None, None
+        self._turn, self._sharing, self._written = None, None, None
+
+    def leave(self, *, keep: bool) -> None:
+        """The item's turn is over, the transaction goes on."""
+        written, self._sharing, self._turn = self._written, self._turn, None
+        if written is not None and written.savepoint is not None:
+            self._exchange("session.leave", lambda: written.leave(keep=keep))
 
     def abandon(self) -> None:
         """Take back what the item wrote; its turn is over."""
-        self._turn, self._written, self._has_ended = None, None, False
+        self._turn, self._sharing, self._written, self._has_ended = None, None, None, False
 
     def close(self) -> None:
         """End the session."""
@@ -141,6 +159,7 @@ class ProcessSessionTwin(ProcessSession):
             turn.before_begin()
             self._written = Written()
         written = self._written
+        written.enter()
         return self._exchange(name, lambda: written)
 
     def _exchange(self, name: str, answer: Callable[[], A]) -> A:

@@ -151,6 +151,10 @@ class RedisTwin:
         self._write((self.lists, key, items), (self._expiries, key, self._until(seconds)))
         return len(items)
 
+    def push_front(self, key: str, value: object) -> None:
+        """LPUSH."""
+        self._write((self.lists, key, (value, *self.items(key))))
+
     def items(self, key: str) -> tuple[Any, ...]:
         """LRANGE 0 -1."""
         return self.lists[key] if key in self.lists and self._alive(key) else ()

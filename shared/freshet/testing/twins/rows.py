@@ -142,6 +142,9 @@ class Bundle(NamedTuple):
     expires_at: datetime | None = None
     job_name: str | None = None
     submitted_at: datetime | None = None
+    log_parts: int = 0
+    waits_for: str | None = None
+    limit_key: str | None = None
 
     @property
     def left(self) -> int:

@@ -15,10 +15,21 @@ import orjson
 from freshet.domain.cost import pool_key
 from freshet.domain.errors import ClaimLostError, NotFoundError, UnreachableError
 from freshet.storage.database import Row
-from freshet.storage.worker_store import Claimed, Fact, LogPart, Outcome, Times, Witness, WorkerRow, WorkerStore
+from freshet.storage.worker_store import (
+    Claimed,
+    Fact,
+    JobLog,
+    KeptLog,
+    LogPart,
+    Outcome,
+    Times,
+    Witness,
+    WorkerRow,
+    WorkerStore,
+)
 from freshet.testing.twins import fence, jobs, values
 from freshet.testing.twins.passage import Passage, open_passage, verb
-from freshet.testing.twins.rows import LogLines, Worker
+from freshet.testing.twins.rows import Worker
 from freshet.testing.twins.tables import Tables
 from freshet.testing.twins.texts import copied, time_text
 
@@ -73,14 +84,30 @@ class WorkerStoreTwin(WorkerStore):
         return fence.watch(self._tables, bundle, claim)
 
     @verb
-    def watched(self) -> list[Row]:
-        """Every watch."""
-        return jobs.watched(self._tables)
+    def watched(self, kind: str = "job_service") -> list[Row]:
+        """Every watch of a kind."""
+        return jobs.watched(self._tables, kind)
 
     @verb
-    def job_owners(self, runs: Sequence[UUID]) -> list[Row]:
-        """The attempts of job services of these runs that are not over."""
-        return jobs.owners(self._tables, runs)
+    def note_waits(self, notes: Sequence[tuple[int, str | None]]) -> None:
+        """Write down why jobs have not started."""
+        for bundle, sentence in notes:
+            jobs.note(self._tables, bundle, sentence)
+
+    @verb
+    def kept_log(self, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
+        """What is kept of a job's log."""
+        return jobs.kept_log(self._tables, where, window=window, gap=gap)
+
+    @verb
+    def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
+        """Store the next parts of a watched job's log."""
+        return jobs.write_log(self._tables, where, parts)
+
+    @verb
+    def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
+        """The attempts of a kind in these runs that are not over."""
+        return jobs.owners(self._tables, runs, kind)
 
     @verb
     def finish_job(self, bundle: int, job: str, outcomes: Sequence[Outcome]) -> bool:
@@ -167,11 +194,7 @@ class WorkerStoreTwin(WorkerStore):
     def write_logs(self, run_id: UUID, task: str, claim: UUID, parts: Sequence[LogPart]) -> None:
         """Store parts of the logs of attempts of one bundle."""
         for part in parts:
-            number = self._tables.next_id("attempt_log")
-            text = part.text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-            self._tables.log_lines[number] = LogLines(
-                number, str(run_id), task, part.item, part.attempt, claim, part.number, text
-            )
+            jobs.add_lines(self._tables, str(run_id), task, claim, part)
 
     def _tell(self, row: Worker, event: str) -> Fact:
         fact = {

@@ -1,0 +1,186 @@
+"""The logs of job services while they run.
+
+Purpose: what containers write is read in windows, and what is new in each is added to the attempt's log. Guarantees: a
+turn reads a bounded number of logs, whoever is in danger of outrunning the window first, then whoever was not looked at
+for longest; what is kept is read from the tables each time, so another watcher goes on where this one stopped; a part
+is written only after the one before it. Never: a failure of a task; at most a
+line in the log that something is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from uuid import NAMESPACE_URL, uuid5
+
+from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.execution.attempt_log import AttemptLog
+from freshet.execution.job_service import index_path
+from freshet.execution.log_window import GAP, WINDOW, news, settled
+from freshet.runtime import fault, log
+from freshet.runtime.clock import Clock
+from freshet.snowflake import JobServices, SnowflakeRefusedError
+from freshet.snowflake.jobs import MAIN_CONTAINER
+from freshet.storage.database import Row
+from freshet.storage.worker_store import JobLog, KeptLog, LogPart, WorkerStore
+
+#: Logs that are read in one turn at most, besides those of jobs that have ended.
+READS = 25
+#: Seconds between two looks at a job that writes, and at one that has not written for a while.
+LIVELY, SLOWEST = 2.0, 15.0
+#: Seconds to the second look at a job that had written nothing at the first: nobody knows yet how fast it is.
+SECOND_LOOK = 3.0
+#: The part of the window that may be filled between two looks.
+SHARE = 0.25
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast one job writes. Moments of the monotonic clock, seconds."""
+
+    looked: float  # when its log was read last, or the job was first seen running
+    due: float
+    pause: float = LIVELY
+    looks: int = 0
+    danger: float = float("inf")  # when so much may have been written that the next look should not wait
+
+    def wrote(self, size: int, now: float) -> None:
+        """So many bytes were new now."""
+        fill = max(now - self.looked, 1e-3) * WINDOW / size if size else float("inf")
+        self.pause = LIVELY if size else min(SLOWEST, self.pause * 1.5)
+        self.looks += 1
+        within = SECOND_LOOK if not size and self.looks == 1 else SHARE * fill
+        self.looked, self.danger = now, now + within
+        self.due = min(now + self.pause, self.danger)
+
+
+class LogTail:
+    """One watcher's reading of logs."""
+
+    def __init__(
+        self,
+        jobs: JobServices,
+        *,
+        store: WorkerStore,
+        clock: Clock,
+        limit: int,
+        reads: int = READS,
+        container_of: Callable[[Row], str] = lambda _: MAIN_CONTAINER,
+    ) -> None:
+        """`limit`: bytes that are kept of an attempt's log; `reads`: logs that one turn reads at most; `container_of`
+        names the container of a watch's job whose log is read.
+        """
+        self._container_of = container_of
+        self._jobs = jobs
+        self._store = store
+        self._clock = clock
+        self._limit = limit
+        self._reads = reads
+        self._paces: dict[str, Pace] = {}
+        self._full: set[str] = set()  # jobs of whose log nothing more is kept
+
+    def follow(self, running: Iterable[Row]) -> int:
+        """Read on in the logs of jobs that run; how many were read. Raises UnreachableError."""
+        now = self._clock.monotonic()
+        wanted = [
+            (pace, watch)
+            for watch in running
+            if watch["job_name"] not in self._full and (pace := self._pace(watch["job_name"], now)).due <= now
+        ]
+        wanted.sort(key=lambda each: (min(each[0].danger, now), each[0].looked))
+        for _, watch in wanted[: self._reads]:
+            self._read(watch)
+        return min(len(wanted), self._reads)
+
+    def danger_in(self) -> float:
+        """Seconds until a job may have written so much that its log should be read; infinite if none will."""
+        soonest = min((pace.danger for pace in self._paces.values()), default=float("inf"))
+        return soonest - self._clock.monotonic()
+
+    def last(self, watch: Row) -> str:
+        """The last window of a job that has ended, after what is new in it was kept. Raises UnreachableError."""
+        name: str = watch["job_name"]
+        try:
+            window = _storable(self._jobs.logs(name, self._container_of(watch)))
+        except SnowflakeRefusedError as error:
+            sentence = f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
+            if (kept := self._kept(watch)) is not None and not kept.tail.endswith(sentence):
+                self._write(watch, kept, [sentence])
+            return sentence
+        self._keep(watch, window)
+        return window
+
+    def forget(self, shown: Iterable[str]) -> None:
+        """Only these jobs are there still."""
+        here = set(shown)
+        self._full &= here
+        for name in self._paces.keys() - here:
+            del self._paces[name]
+
+    def _pace(self, name: str, now: float) -> Pace:
+        return self._paces.setdefault(name, Pace(looked=now, due=now))
+
+    def _read(self, watch: Row) -> None:
+        name: str = watch["job_name"]
+        pace = self._paces[name]
+        try:
+            window = settled(_storable(self._jobs.logs(name, self._container_of(watch))))
+        except SnowflakeRefusedError as error:
+            log.logger(job=name).info("log_unreadable", message=error.message)  # the last look says it to the user
+            pace.wrote(0, self._clock.monotonic())
+            return
+        size = self._keep(watch, window)
+        pace.wrote(size, self._clock.monotonic())
+
+    def _keep(self, watch: Row, window: str) -> int:
+        """Add what is new to the attempt's log; how many bytes were."""
+        kept = self._kept(watch) if window else None
+        if kept is None:
+            return 0
+        found = news(kept.tail, window)
+        if found.text:
+            self._write(watch, kept, [GAP, found.text] if found.gap else [found.text])
+        return len(found.text.encode("utf-8", "replace"))
+
+    def _kept(self, watch: Row) -> KeptLog | None:
+        return self._store.kept_log(log_of(watch), window=2 * WINDOW, gap=GAP)
+
+    def _write(self, watch: Row, kept: KeptLog, texts: Sequence[str]) -> None:
+        where = log_of(watch)
+        capped = AttemptLog(where.item, where.attempt, limit=self._limit, kept=kept.size, number=kept.parts)
+        parts = [part for text in texts if (part := _part(capped, text)) is not None]
+        if capped.full:
+            self._full.add(where.job)
+        if not parts:
+            return
+        try:
+            self._store.write_job_log(where, parts)
+        except UnreachableError:
+            raise
+        except FreshetError as error:
+            log.logger(job=where.job).warning("log_lost", message=error.message)
+        fault.reach("watch.logged")
+
+
+def log_of(watch: Row) -> JobLog:
+    """Whose log it is. A watch has no claim; the job's name says as well who wrote this."""
+    name: str = watch["job_name"]
+    return JobLog(
+        bundle=watch["id"],
+        job=name,
+        run_id=watch["run_id"],
+        task=watch["task"],
+        item=index_path(watch),
+        attempt=watch["attempts"][0],
+        claim=uuid5(NAMESPACE_URL, name),
+    )
+
+
+def _part(capped: AttemptLog, text: str) -> LogPart | None:
+    capped.add(text.encode("utf-8", "replace"))
+    return capped.take()
+
+
+def _storable(text: str) -> str:
+    """As it will be read again: Postgres has no text with NUL in it."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
