@@ -109,6 +109,8 @@ class SnowflakeSettings:
         if self.token_file_path is not None:
             given["token"] = read_token(self.token_file_path)
         given["application"] = "Freshet"
+        # Only told to Snowflake for its statistics, and asking each cloud's metadata service takes up to 0.2 s.
+        given["platform_detection_timeout_seconds"] = 0.0
         given["session_parameters"] = {"QUERY_TAG": self.query_tag}
         if self.statement_timeout is not None:
             given["session_parameters"]["STATEMENT_TIMEOUT_IN_SECONDS"] = self.statement_timeout
