@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshet.domain.sizing import BUNDLE_CAP, LITTLE, bundle_size, plan, window
+from freshet.domain.sizing import BUNDLE_CAP, LITTLE, SHARED_CAP, bundle_size, plan, window
 
 means = st.one_of(st.none(), st.floats(0, 1e4))
 counts = st.integers(0, 2_000_000)
@@ -40,13 +40,20 @@ def test_bundle_size(mean_s: float | None, remaining: int, crew: int, size: int)
     assert bundle_size(mean_s, remaining, crew) == size
 
 
-@pytest.mark.parametrize(("size", "items"), [(1, 64), (3, 64), (5, 100), (50, 1000), (200, 4000)])
-def test_window_holds_twenty_bundles_within_its_bounds(size: int, items: int) -> None:
+@pytest.mark.parametrize(("size", "items"), [(1, 64), (3, 64), (7, 70), (50, 500), (200, 2000)])
+def test_window_holds_ten_bundles_within_its_bounds(size: int, items: int) -> None:
     assert window(size) == items
 
 
+def test_bundles_are_small_while_somebody_else_waits_for_them() -> None:
+    assert bundle_size(0.0001, 10_000, 2, cap=SHARED_CAP) == SHARED_CAP
+    assert plan(10_000, 4, 3, mean_s=0.0001, measured=1, workers=2, cap=SHARED_CAP)[0] == SHARED_CAP
+
+
 def test_window_keeps_every_worker_busy() -> None:
-    assert window(1, workers=100) == 200
+    assert window(1, workers=100) == 400
+    assert window(200, workers=5) == 4000
+    assert window(200, workers=500) == 4000
 
 
 def test_window_of_items_that_hold_no_worker_may_be_wider() -> None:
@@ -65,7 +72,7 @@ def test_mean_of_nothing_measured_is_no_mean() -> None:
 
 
 def test_measured_map_of_short_items_jumps_to_large_bundles() -> None:
-    assert plan(10_000, 4, 3, mean_s=0.0001, measured=1, workers=2) == (200,) * 19 + (197,)
+    assert plan(10_000, 4, 3, mean_s=0.0001, measured=1, workers=2) == (200,) * 9 + (197,)
 
 
 def test_measured_map_of_long_items_goes_one_at_a_time() -> None:

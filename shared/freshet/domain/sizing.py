@@ -13,6 +13,8 @@ from collections.abc import Iterator
 #: tasks/s at size 1, 3,300 at 20, 7,600 at 50, 14,000 at 100) and lose more when a worker dies.
 BUNDLE_SECONDS = 0.05
 BUNDLE_CAP = 200
+#: The same while another run has little work under way: it waits for a bundle in each worker's hands at every step.
+SHARED_CAP = 40
 
 WINDOW_FLOOR = 64
 WINDOW_CAP = 4000
@@ -27,11 +29,11 @@ LITTLE = 0.005
 SHARE = 2
 
 
-def bundle_size(mean_s: float | None, remaining: int, workers: int) -> int:
-    """Answer how many items to put in one bundle; 1 while the mean is unknown."""
+def bundle_size(mean_s: float | None, remaining: int, workers: int, *, cap: int = BUNDLE_CAP) -> int:
+    """Answer how many items to put in one bundle, at most `cap`; 1 while the mean is unknown."""
     if mean_s is None:
         return 1
-    size = min(BUNDLE_CAP, int(BUNDLE_SECONDS / max(mean_s, 1e-6)))
+    size = min(cap, int(BUNDLE_SECONDS / max(mean_s, 1e-6)))
     share = -(-remaining // (SHARE * max(1, workers)))
     return max(1, min(size, max(share, int(LITTLE / max(mean_s, 1e-6)))))
 
@@ -54,6 +56,7 @@ def plan(
     measured: int,
     workers: int,
     floor: int = WINDOW_FLOOR,
+    cap: int = BUNDLE_CAP,
 ) -> tuple[int, ...]:
     """Answer the sizes of the bundles to open next, for a map of `total` items of which `mark` were opened.
 
@@ -64,7 +67,7 @@ def plan(
     if measured == 0 or mean_s is None:
         probes = SHARE * max(1, workers) - in_flight
         return (1,) * max(0, min(probes, remaining))
-    size = bundle_size(mean_s, remaining, workers)
+    size = bundle_size(mean_s, remaining, workers, cap=cap)
     limit = window(size, workers=workers, floor=floor)
     if 2 * in_flight >= limit:
         return ()

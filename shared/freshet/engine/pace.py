@@ -6,7 +6,7 @@ it costs speed, never correctness. Never: a row.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 
 from freshet.bus import Heartbeat
@@ -17,6 +17,8 @@ from freshet.storage.engine_rows import TaskRunRow
 #: there goes in the order in which it came; the rest waits in Postgres, where runs take turns. A small map so waits for
 #: a few bundles of a wide one, not for its whole window.
 PER_WORKER, AT_LEAST = 3, 8
+#: Bundles that were opened last, among which another run's little ones are looked for; and what is little.
+LOOKED_AT, LITTLE = 100, 16
 #: Bundles in a row that may go ahead of what waits in a queue.
 CREDITS = 8
 #: Tasks whose mean is remembered from one run to the next.
@@ -43,6 +45,7 @@ class Pace:
         self._turns: dict[str, int] = {}
         self._priorities: dict[str, int] = {}  # of what was published last
         self._credits: dict[str, int] = {}
+        self._opened: deque[tuple[str, bool]] = deque(maxlen=LOOKED_AT)  # run, and whether the bundle was little
         self._means: OrderedDict[tuple[str, int, str], float] = OrderedDict()
         self._serving: Mapping[str, int] = {}
 
@@ -80,6 +83,14 @@ class Pace:
         self._turns[queue] = max(self._turns.get(queue, 0), turn)
         self._priorities[queue] = priority
         self._credits[queue] = min(CREDITS, self._credits.get(queue, 0) + 1)
+
+    def opened(self, run: str, count: int) -> None:
+        """Remember that a bundle of so many items was opened."""
+        self._opened.append((run, count <= LITTLE))
+
+    def is_shared(self, run: str) -> bool:
+        """Whether another run has little work under way, for which large bundles would stand in the way."""
+        return any(little and other != run for other, little in self._opened)
 
     def may_go_ahead(self, queue: str, priority: int) -> bool:
         """Whether the bundle of a run that had fewer turns than others may go to the front of a queue; counts it.

@@ -14,7 +14,7 @@ from typing import Any
 
 from freshet.domain.model import Task, Workflow, sibling
 from freshet.domain.settle import Settlement, settle
-from freshet.domain.sizing import WINDOW_FLOOR, plan
+from freshet.domain.sizing import BUNDLE_CAP, SHARED_CAP, WINDOW_FLOOR, plan
 from freshet.domain.states import RunState, TaskState, is_final
 from freshet.engine.decision import Decision
 from freshet.engine.expansion import Expansion
@@ -182,6 +182,8 @@ class RunFold:
 
     def _open_items(self, loaded: LoadedTask, total: int) -> None:
         for count in self._sizes(loaded, total):
+            if not loaded.task.single:
+                self._pace.opened(self.run.id, count)
             row = self._bundle(loaded) | {"first": loaded.mark, "count": count}
             self.decision.fresh.append(row)
             loaded.mark += count
@@ -202,6 +204,7 @@ class RunFold:
             measured=measured,
             workers=self._pace.workers(loaded.task.queue_name),
             floor=floor,
+            cap=SHARED_CAP if self._pace.is_shared(self.run.id) else BUNDLE_CAP,
         )
 
     def _open_elements(self, loaded: LoadedTask, total: int) -> None:
