@@ -38,6 +38,16 @@ def test_a_run_that_was_served_is_forgotten_after_a_while() -> None:
     assert not seen.is_shared("wide")
 
 
+def test_runs_with_little_work_are_told_from_wide_maps_beside_them() -> None:
+    seen = pace()
+    seen.opened("wide", 200)
+    seen.opened("wide", 1)
+    assert not seen.is_crowded
+    seen.opened("small", 1)
+    assert seen.is_crowded
+    assert seen.little(["wide", "small", "new"]) == ["small", "new"]
+
+
 def test_nobody_goes_ahead_more_often_than_others_are_put_at_the_end() -> None:
     seen = pace()
     assert not seen.may_go_ahead("q", 100)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 BUNDLE_SECONDS = 0.05
 BUNDLE_CAP = 200
 #: The same while another run has little work under way: it waits for a bundle in each worker's hands at every step.
-SHARED_CAP = 40
+SHARED_CAP = 20
 
 WINDOW_FLOOR = 64
 WINDOW_CAP = 4000

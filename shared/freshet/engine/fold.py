@@ -11,7 +11,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from freshet.bus import Bus, Message
 from freshet.domain.errors import FreshetError, UnreachableError
@@ -69,12 +69,21 @@ class Folder:
     def fold(self, partitions: Sequence[int]) -> Folded:
         """One batch. Raises UnreachableError or StatementError; nothing is lost by either."""
         try:
-            return self._batch(partitions, None)
+            first = self._little_first(partitions)
+            rest = self._batch(partitions, None)
+            return replace(rest, runs=first.runs + rest.runs, backlog=first.backlog | rest.backlog)
         except RETRIED:
             raise
         except Exception as error:  # noqa: BLE001  (a data error or the core's: the culprit is found and parked)
             self._log.warning("batch_failed", message=f"A batch failed and is halved: {error}")
             return self._halve(partitions, self._store.runs_in_inbox(partitions, limit=self._limit))
+
+    def _little_first(self, partitions: Sequence[int]) -> Folded:
+        """Runs with little work do not wait for what a wide map costs: they have a batch of their own before it."""
+        if not self._pace.is_crowded:
+            return Folded()
+        little = self._pace.little(self._store.runs_in_inbox(partitions, limit=self._limit))
+        return self._batch(partitions, little) if little else Folded()
 
     def _halve(self, partitions: Sequence[int], runs: Sequence[str]) -> Folded:
         try:

@@ -92,6 +92,17 @@ class Pace:
         """Whether another run has little work under way, for which large bundles would stand in the way."""
         return any(little and other != run for other, little in self._opened)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether wide maps and little work of other runs are under way at once."""
+        wide = {run for run, little in self._opened if not little}
+        return bool(wide) and any(run not in wide for run, _ in self._opened)
+
+    def little(self, runs: Iterable[str]) -> list[str]:
+        """Those of the runs that have opened no large bundle lately."""
+        wide = {run for run, little in self._opened if not little}
+        return [run for run in runs if run not in wide]
+
     def may_go_ahead(self, queue: str, priority: int) -> bool:
         """Whether the bundle of a run that had fewer turns than others may go to the front of a queue; counts it.
 
