@@ -488,4 +488,34 @@ BUGS = (
             "held = r.held,",
         ),
     ),
+    bug(
+        "a death charges the first of those that shared a transaction",
+        (
+            f"{WORK}/bundle_run.py",
+            lines(
+                "        self._logs.end()",
+                "        if self._held:",
+                "            self._renew_apart()",
+                "            return",
+                "        self._fail(",
+            ).rstrip("\n"),
+            lines("        self._logs.end()", "        self._fail(").rstrip("\n"),
+        ),
+    ),
+    bug(
+        "what shares a transaction is told before it is committed",
+        (
+            f"{WORK}/shared_turns.py",
+            "return self._hold(held) if self._session.begun else self._send([held], committed=False)",
+            "return self._send([held], committed=False)",
+        ),
+    ),
+    bug(
+        "what a failed item wrote stays in the transaction that it shared",
+        (
+            f"{WORK}/shared_turns.py",
+            'self._session.leave(keep=outcome.status == "succeeded")',
+            "self._session.leave(keep=True)",
+        ),
+    ),
 )
