@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import IO, Any, TypeVar
 
 import httpx
@@ -53,6 +53,15 @@ class EmulatorProcess:
 
     def fault(self, **switches: Any) -> None:
         httpx.post(f"{self.url}/control/faults", json=switches).raise_for_status()
+
+    @contextmanager
+    def faulty(self, **switch: Any) -> Iterator[None]:
+        """A fault for as long as this lasts."""
+        self.fault(**switch)
+        try:
+            yield
+        finally:
+            httpx.delete(f"{self.url}/control/faults").raise_for_status()
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -36,9 +36,17 @@ def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
 def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
     site = Site(database, redis, turned=False)
     site.works = False
-    workers = Workers(
+    workers = jobs_of(site, tmp_path, emulator)
+    yield workers
+    workers.close()
+    site.close()
+
+
+def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess) -> Workers:
+    """Workers that serve job services on this emulator."""
+    return Workers(
         site,
-        tmp_path,
+        directory,
         FRESHET_SNOWFLAKE_ACCOUNT="local",
         FRESHET_SNOWFLAKE_HOST="127.0.0.1",
         FRESHET_SNOWFLAKE_PORT=str(emulator.port),
@@ -50,9 +58,6 @@ def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess
         FRESHET_JOB_POLL="0.2",
         FRESHET_JOB_KEEP="0.1",
     )
-    yield workers
-    workers.close()
-    site.close()
 
 
 @window("job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended")
