@@ -50,6 +50,12 @@ def test_bundles_are_small_while_somebody_else_waits_for_them() -> None:
     assert plan(10_000, 4, 3, mean_s=0.0001, measured=1, workers=2, cap=SHARED_CAP)[0] == SHARED_CAP
 
 
+def test_a_wide_map_leaves_room_while_somebody_else_has_little_work() -> None:
+    assert plan(10_000, 4, 0, mean_s=0.0001, measured=1, workers=2, cap=SHARED_CAP) == (50, 50)
+    assert plan(10_000, 104, 50, mean_s=0.0001, measured=1, workers=2, cap=SHARED_CAP) == ()
+    assert plan(10_000, 104, 49, mean_s=0.0001, measured=1, workers=2, cap=SHARED_CAP) == (50, 1)
+
+
 def test_window_keeps_every_worker_busy() -> None:
     assert window(1, workers=100) == 400
     assert window(200, workers=5) == 4000

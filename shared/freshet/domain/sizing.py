@@ -13,8 +13,9 @@ from collections.abc import Iterator
 #: tasks/s at size 1, 3,300 at 20, 7,600 at 50, 14,000 at 100) and lose more when a worker dies.
 BUNDLE_SECONDS = 0.05
 BUNDLE_CAP = 200
-#: The same while another run has little work under way: it waits for a bundle in each worker's hands at every step.
-SHARED_CAP = 20
+#: The same while another run has little work under way: it waits for a bundle in a worker's hands at every step. Then
+#: each worker gets one bundle at a time, and what it leaves of the machine is for the others.
+SHARED_CAP = 50
 
 WINDOW_FLOOR = 64
 WINDOW_CAP = 4000
@@ -68,7 +69,7 @@ def plan(
         probes = SHARE * max(1, workers) - in_flight
         return (1,) * max(0, min(probes, remaining))
     size = bundle_size(mean_s, remaining, workers, cap=cap)
-    limit = window(size, workers=workers, floor=floor)
+    limit = window(size, workers=workers, floor=floor) if cap == BUNDLE_CAP else max(floor, max(1, workers) * size)
     if 2 * in_flight >= limit:
         return ()
     return tuple(_bundles(size, min(limit - in_flight, remaining)))

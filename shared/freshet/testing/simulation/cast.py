@@ -6,7 +6,7 @@ Guarantees: what is noted changes nothing. Never: a decision, or a pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +38,10 @@ class Fleet:
     seconds_to_restart: float = 1.0
 
 
+#: Seconds between a judge's look and its verdict at most, and of a silence that is more than a late heartbeat.
+LOOK, GAP = 0.5, 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Burial:
     """A worker that was declared dead, as the world knew it at that moment."""
@@ -48,6 +52,32 @@ class Burial:
     silent: float  # seconds since its last sign of life reached Redis
     heard: bool  # its heartbeat was in Redis
     witnessed: bool  # its session held its lock
+
+
+@dataclass(kw_only=True)
+class SignsOfLife:
+    """When heartbeats reached Redis. A worker that stood still may come back between a judge's look and its verdict:
+    for so long it counts as it was seen.
+    """
+
+    last: dict[str, float] = field(default_factory=dict)
+    back: dict[str, tuple[float, float]] = field(default_factory=dict)  # since when, after how long a silence
+
+    def note(self, worker: str, now: float) -> None:
+        """A heartbeat."""
+        gap = now - self.last.get(worker, now)
+        if gap > GAP:
+            self.back[worker] = now, gap
+        self.last[worker] = now
+
+    def silent(self, worker: str, now: float) -> float:
+        """Seconds since the last one, or of the silence that has only just ended."""
+        since, gap = self.back.get(worker, (float("-inf"), 0.0))
+        return gap if now - since < LOOK else now - self.last.get(worker, float("-inf"))
+
+    def has_just_come_back(self, worker: str, now: float) -> bool:
+        """Whether a judge may have looked before it did."""
+        return now - self.back.get(worker, (float("-inf"), 0.0))[0] < LOOK
 
 
 @dataclass(kw_only=True)

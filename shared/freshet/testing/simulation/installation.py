@@ -41,6 +41,7 @@ from freshet.testing.simulation.cast import (
     NotedBus,
     RunObjects,
     Service,
+    SignsOfLife,
     Untold,
     WatchedStore,
     WorkflowOfRun,
@@ -80,7 +81,7 @@ class Installation:
     clock_offset: float = 0.0  # seconds that the database's clock is ahead
     services: list[Service] = field(default_factory=list)
     burials: list[Burial] = field(default_factory=list)
-    beats: dict[str, float] = field(default_factory=dict)  # when each worker last gave a sign of life
+    beats: SignsOfLife = field(default_factory=SignsOfLife)
     too_early: list[str] = field(default_factory=list)  # items that began before their parents had ended
     wrong_payloads: list[str] = field(default_factory=list)
     workflow_of: dict[str, str] = field(default_factory=dict)
@@ -377,7 +378,7 @@ class Installation:
 
     def note_beat(self, worker: str) -> None:
         """A sign of life has reached Redis."""
-        self.beats[worker] = self.world.now
+        self.beats.note(worker, self.world.now)
 
     def note_burials(self, workers: Sequence[str]) -> None:
         """What the world knows of workers that are declared dead."""
@@ -390,8 +391,8 @@ class Installation:
                     worker=name,
                     at=self.world.now,
                     alive=process is not None,
-                    silent=self.world.now - self.beats.get(name, float("-inf")),
-                    heard=name in heartbeats,
+                    silent=self.beats.silent(name, self.world.now),
+                    heard=name in heartbeats and not self.beats.has_just_come_back(name, self.world.now),
                     witnessed=row is not None and ("key", row.lock_key) in self.tables.locks,
                 )
             )

@@ -48,11 +48,13 @@ class Written:
 def commit_item(tables: Tables, key: int, claim: UUID, outcomes: Sequence[Outcome], written: Written) -> bool:
     """Fence, values, effects and report at once; True when that was the last of the bundle. Raises ClaimLostError."""
     with tables.transaction():
-        for item, first, values in written.values:
-            tables.insert_values(item, first, values)
         for effect in written.effects:
             tables.record_effect(key, claim, effect)
-        return fence.finish(tables, key, claim, outcomes)
+        # The fence first: Postgres refuses a value that is there already to the statement, and not to the commit.
+        ended = fence.finish(tables, key, claim, outcomes)
+        for item, first, values in written.values:
+            tables.insert_values(item, first, values)
+        return ended
 
 
 class ConnectionTwin:
