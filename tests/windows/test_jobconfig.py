@@ -43,7 +43,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
     commands = {
         "*/broken_job_image:*": ["sh", "-c", SCRIPT],
         "*/context_image:*": ["sh", "-c", "printenv " + " ".join(CONTEXT) + "; echo done"],
-        "*/endless_image:*": ["sleep", "1000"],
+        "*/endless_image:*": ["sh", "-c", "exec sleep 1000"],  # whatever arguments follow
         "*/flaky_job_image:*": [sys.executable, job, "--fail-attempts", "1"],
         "*/my_job_image:*": [sys.executable, job],
     }
