@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from freshet.engine.pace import CREDITS, LITTLE, LOOKED_AT, Pace
+from freshet.engine.pace import CREDITS, LITTLE_ITEMS, LOOKED_AT, Pace
 
 
 def empty(queues: Iterable[str]) -> Mapping[str, int]:
@@ -16,7 +16,7 @@ def pace() -> Pace:
 def test_another_runs_little_bundle_makes_the_bundles_of_a_wide_map_small() -> None:
     seen = pace()
     seen.opened("wide", 200)
-    seen.opened("small", LITTLE)
+    seen.opened("small", LITTLE_ITEMS)
     assert seen.is_shared("wide")
     assert not seen.is_shared("small")
 
@@ -24,7 +24,7 @@ def test_another_runs_little_bundle_makes_the_bundles_of_a_wide_map_small() -> N
 def test_two_wide_maps_do_not_make_each_others_bundles_small() -> None:
     seen = pace()
     seen.opened("wide", 200)
-    seen.opened("other", LITTLE + 1)
+    seen.opened("other", LITTLE_ITEMS + 1)
     assert not seen.is_shared("wide")
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.emulator.server import EmulatorProcess, fresh
 from tests.house.measure import ROOT
 from tests.windows.site import Site
+from tests.windows.test_jobs import jobs_of
 from tests.windows.workers import Workers
 
 from freshet.definition import ImportOptions, import_jobconfig
@@ -64,20 +65,7 @@ def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
 def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
     site = Site(database, redis, turned=False)
     site.works = False
-    workers = Workers(
-        site,
-        tmp_path,
-        FRESHET_SNOWFLAKE_ACCOUNT="local",
-        FRESHET_SNOWFLAKE_HOST="127.0.0.1",
-        FRESHET_SNOWFLAKE_PORT=str(emulator.port),
-        FRESHET_SNOWFLAKE_PROTOCOL="http",
-        FRESHET_SNOWFLAKE_USER="freshet",
-        FRESHET_SNOWFLAKE_PASSWORD="freshet",
-        FRESHET_SNOWFLAKE_DATABASE="FRESHET",
-        FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
-        FRESHET_JOB_POLL="0.2",
-        FRESHET_JOB_KEEP="0.1",
-    )
+    workers = jobs_of(site, tmp_path, emulator)
     yield workers
     workers.close()
     site.close()

@@ -18,7 +18,7 @@ from freshet.storage.engine_rows import TaskRunRow
 #: a few bundles of a wide one, not for its whole window.
 PER_WORKER, AT_LEAST = 3, 8
 #: Bundles that were opened last, among which another run's little ones are looked for; and what is little.
-LOOKED_AT, LITTLE = 100, 16
+LOOKED_AT, LITTLE_ITEMS = 100, 16
 #: Bundles in a row that may go ahead of what waits in a queue.
 CREDITS = 8
 #: Tasks whose mean is remembered from one run to the next.
@@ -86,7 +86,7 @@ class Pace:
 
     def opened(self, run: str, count: int) -> None:
         """Remember that a bundle of so many items was opened."""
-        self._opened.append((run, count <= LITTLE))
+        self._opened.append((run, count <= LITTLE_ITEMS))
 
     def is_shared(self, run: str) -> bool:
         """Whether another run has little work under way, for which large bundles would stand in the way."""
@@ -95,13 +95,16 @@ class Pace:
     @property
     def is_crowded(self) -> bool:
         """Whether wide maps and little work of other runs are under way at once."""
-        wide = {run for run, little in self._opened if not little}
+        wide = self._wide()
         return bool(wide) and any(run not in wide for run, _ in self._opened)
 
     def little(self, runs: Iterable[str]) -> list[str]:
         """Those of the runs that have opened no large bundle lately."""
-        wide = {run for run, little in self._opened if not little}
+        wide = self._wide()
         return [run for run in runs if run not in wide]
+
+    def _wide(self) -> set[str]:
+        return {run for run, little in self._opened if not little}
 
     def may_go_ahead(self, queue: str, priority: int) -> bool:
         """Whether the bundle of a run that had fewer turns than others may go to the front of a queue; counts it.

@@ -83,8 +83,8 @@ def process(
 
     `isolation="process"` gives each item a fresh child process. `commit="item"` commits each item's writes with its
     own report; `commit="bundle"` commits up to 50 short items of a bundle, a quarter of a second's, with their reports
-    in one transaction: several times as fast, still exactly once on the engine's Postgres, but when one item takes the
-    child with it, those that shared its transaction are called again, and they share settings and locks.
+    in one transaction: two to three times as fast, still exactly once on the engine's Postgres. But when one item takes
+    the child with it, those that shared its transaction are called again; and they share settings and locks.
 
     Raises DefinitionError for a wrong name, version, isolation or commit, for a coroutine function, and for a name and
     version that another callable has.
