@@ -8,7 +8,6 @@ read before the rows that own it. Never: a statement for each script, except at 
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,11 +24,10 @@ from freshet.execution.query import run_of_tag, tag_of, tag_prefix, wake_name
 from freshet.execution.query_outcome import failure, lost, timed_out
 from freshet.execution.sql import plain
 from freshet.execution.values import ValueRefusedError, encode
-from freshet.execution.watcher import CALM, QUICK, Candidate, Watched
+from freshet.execution.watch_loop import Candidate, Rhythm, Watched, WatchLoop
 from freshet.runtime import fault, log
-from freshet.runtime.beside import Running, Spawn, in_thread
+from freshet.runtime.beside import Spawn, in_thread
 from freshet.runtime.clock import Clock
-from freshet.runtime.service import backoff
 from freshet.snowflake import Queries, QueryRow, SnowflakeRefusedError
 from freshet.snowflake.queries import SEVERAL
 from freshet.storage.database import Row
@@ -44,7 +42,7 @@ STANDBY = 15.0
 UNSEEN = 60.0
 
 
-class QueryWatcher:
+class QueryWatcher(WatchLoop):
     """One worker's candidacy for the watch of one connection, and the watch itself."""
 
     def __init__(
@@ -64,76 +62,18 @@ class QueryWatcher:
         spawn: Spawn = in_thread,
     ) -> None:
         """`poll`: seconds between two polls while nothing changes; limits in bytes."""
+        rhythm = Rhythm(name=f"queries-{connection}", wake=wake_name(connection), standby=STANDBY, poll=poll)
+        super().__init__(rhythm, bus=bus, candidate=candidate, clock=clock, spawn=spawn, close=queries.close)
         self._queries = queries
         self._connection = connection
         self._store = store
-        self._bus = bus
-        self._candidate = candidate
         self._definitions = definitions
         self._installation = installation
-        self._clock = clock
-        self._poll = poll
         self._result_limit = result_limit
         self._log_limit = log_limit
-        self._spawn = spawn
         self._seen_at: dict[str, float] = {}  # when a watch was first seen, by its tag
         self._reaped_at: float | None = None
         self._worked_at = float("-inf")
-        self._end = threading.Event()
-        self._beside: Running | None = None
-
-    # --- the thread -------------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Watch in a thread of its own."""
-        self._beside = self._spawn(f"queries-{self._connection}", self.run)
-
-    def end(self) -> None:
-        """Stop watching and let another worker do it."""
-        self._end.set()
-        if self._beside is not None:
-            self._beside.join(STANDBY)
-        self._candidate.resign()
-        self._queries.close()
-
-    def run(self) -> None:
-        """Turn after turn until the end."""
-        wait, failures = QUICK, 0
-        while not self._end.is_set():
-            try:
-                turn = self.turn()
-                failures = 0
-                wait = self._next_wait(turn, wait)
-                self._rest(turn, wait)
-            except Exception as error:  # noqa: BLE001  (whatever it is, scripts go on and must be watched)
-                failures += 1
-                self._complain(error, failures)
-                self._clock.wait(self._end, backoff(failures))
-
-    def _complain(self, error: Exception, failures: int) -> None:
-        if isinstance(error, UnreachableError):
-            if failures == 1:
-                log.logger().warning("server_unreachable", message=error.message, connection=self._connection)
-            return
-        log.logger().exception("watch_failed", message=str(error), connection=self._connection)
-        self._candidate.resign()  # another worker may do better
-
-    def _next_wait(self, turn: Watched, wait: float) -> float:
-        if not turn.leads:
-            return STANDBY
-        if not turn.in_flight:
-            return QUICK if turn.ended else CALM
-        return QUICK if turn.ended else min(self._poll, max(QUICK, wait) * 1.5) if wait <= self._poll else QUICK
-
-    def _rest(self, turn: Watched, seconds: float) -> None:
-        """Wait, but no longer than until a script is started; those that stand by must not take the wake-up away."""
-        if not turn.leads:
-            self._clock.wait(self._end, seconds)
-            return
-        until = self._clock.monotonic() + seconds
-        while not self._end.is_set() and (left := until - self._clock.monotonic()) > 0:
-            if self._bus.await_wake([wake_name(self._connection)], seconds=left) is not None:
-                return
 
     # --- one turn ---------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,9 @@ seen running. Never: a drop, which is for `freshet.execution.reaper` to decide.
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from freshet.bus import Bus
-from freshet.domain.errors import UnreachableError
 from freshet.domain.model import JobServiceSpec
 from freshet.execution.contract import Item, Outcome
 from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
@@ -27,18 +23,16 @@ from freshet.execution.log_tail import LogTail
 from freshet.execution.payload import Definitions
 from freshet.execution.pending import Pending
 from freshet.execution.reaper import Reaper
+from freshet.execution.watch_loop import Candidate, Rhythm, Watched, WatchLoop
 from freshet.runtime import fault, log
-from freshet.runtime.beside import Running, Spawn, in_thread
+from freshet.runtime.beside import Spawn, in_thread
 from freshet.runtime.clock import Clock
-from freshet.runtime.service import backoff
 from freshet.snowflake import JobRow, JobServices, JobStatus, SnowflakeRefusedError
 from freshet.storage.database import Row
 from freshet.storage.worker_store import WorkerStore
 
-#: Seconds between two polls right after something changed.
-QUICK = 0.2
-#: Seconds between two looks while no job is in flight, and between two candidacies of those that stand by.
-CALM, STANDBY = 10.0, 5.0
+#: Seconds between two candidacies of those that stand by.
+STANDBY = 5.0
 #: Jobs that one turn ends at most: the logs of those that run must not wait for all of them.
 ENDS = 100
 #: Seconds between two looks for jobs that nobody owns while no attempt has one, at most.
@@ -50,29 +44,7 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Candidate(Protocol):
-    """One of the workers that could watch."""
-
-    def campaign(self) -> bool:
-        """Whether this one does."""
-        ...
-
-    def resign(self) -> None:
-        """Let another one do it."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Watched:
-    """What one turn did."""
-
-    leads: bool = True
-    ended: int = 0
-    reaped: int = 0
-    in_flight: int = 0
-
-
-class Watcher:
+class Watcher(WatchLoop):
     """One worker's candidacy for the watch, and the watch itself."""
 
     def __init__(
@@ -95,14 +67,12 @@ class Watcher:
         """`poll`: seconds between two polls while nothing changes; `keep`: see Reaper; limits in bytes; `now` is
         compared to Snowflake's times.
         """
+        rhythm = Rhythm(name="watcher", wake="watcher", standby=STANDBY, poll=poll)
+        super().__init__(rhythm, bus=bus, candidate=candidate, clock=clock, spawn=spawn, close=jobs.close)
         self._jobs = jobs
         self._store = store
-        self._bus = bus
-        self._candidate = candidate
         self._definitions = definitions
         self._installation = installation
-        self._clock = clock
-        self._poll = poll
         self._result_limit = result_limit
         self._ran_before: dict[str, float] = {}  # seconds that a job had run when it was first seen running
         self._seen_at: dict[str, float] = {}  # and when that was
@@ -114,67 +84,17 @@ class Watcher:
         self._look_every = min(REAP_EVERY, keep)
         self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept
         self._reaped_at = float("-inf")
-        self._end = threading.Event()
-        self._spawn = spawn
         self._now = now
-        self._beside: Running | None = None
 
-    # --- the thread -------------------------------------------------------------------------------------------------
+    def _at_most(self) -> float:
+        """What prints fast is looked at sooner than all else has a reason to be."""
+        return self._tail.danger_in()
 
-    def begin(self) -> None:
-        """Watch in a thread of its own."""
-        self._beside = self._spawn("watcher", self.run)
+    def _is_waited_for(self) -> bool:
+        return bool(self._shown)
 
-    def end(self) -> None:
-        """Stop watching and let another worker do it."""
-        self._end.set()
-        if self._beside is not None:
-            self._beside.join(STANDBY)
-        self._candidate.resign()
-        self._jobs.close()
-
-    def run(self) -> None:
-        """Turn after turn until the end."""
-        wait, failures = QUICK, 0
-        while not self._end.is_set():
-            try:
-                turn = self.turn()
-                failures = 0
-                wait = self._next_wait(turn, wait)
-                # What prints fast is looked at sooner than all else has a reason to be.
-                self._rest(turn, max(QUICK, min(wait, self._tail.danger_in())))
-            except Exception as error:  # noqa: BLE001  (whatever it is, jobs go on and must be watched)
-                failures += 1
-                self._complain(error, failures)
-                self._clock.wait(self._end, backoff(failures))
-
-    def _complain(self, error: Exception, failures: int) -> None:
-        if isinstance(error, UnreachableError):
-            if failures == 1:
-                log.logger().warning("server_unreachable", message=error.message)
-            return
-        log.logger().exception("watch_failed", message=str(error))
-        self._candidate.resign()  # another worker may do better
-
-    def _next_wait(self, turn: Watched, wait: float) -> float:
-        if not turn.leads:
-            return STANDBY
-        if turn.ended or turn.reaped:
-            return QUICK
-        if not turn.in_flight and not self._shown:
-            return CALM
-        return min(self._poll, max(QUICK, wait) * 1.5) if wait <= self._poll else QUICK
-
-    def _rest(self, turn: Watched, seconds: float) -> None:
-        """Wait, but no longer than until a job is submitted; those that stand by must not take the wake-up away."""
-        if not turn.leads:
-            self._clock.wait(self._end, seconds)
-            return
-        until = self._clock.monotonic() + seconds
-        while not self._end.is_set() and (left := until - self._clock.monotonic()) > 0:
-            if self._bus.await_wake(["watcher"], seconds=left) is not None:
-                self._reaped_at = float("-inf")  # there is something to see, be it a job that is nobody's
-                return
+    def _woken(self) -> None:
+        self._reaped_at = float("-inf")  # there is something to see, be it a job that is nobody's
 
     # --- one turn ---------------------------------------------------------------------------------------------------
 
