@@ -159,13 +159,17 @@ class Engine:
         token = uuid.uuid4()
         return self.workers.claim(bundle, worker, token), token
 
-    def work(self, behaviour: Behaviour = lambda call: None, *, bundles: list[int] | None = None) -> int:
-        """Claim and finish every published bundle; how many."""
+    def work(
+        self, behaviour: Behaviour = lambda call: None, *, bundles: list[int] | None = None, seconds: float = 0.001
+    ) -> int:
+        """Claim and finish every published bundle, each item in so many seconds; how many."""
         ids = self.published() if bundles is None else bundles
         for bundle in ids:
             claimed, token = self.claim(bundle)
             if claimed is not None:
-                self.workers.finish(bundle, token, [_outcome(call, key, behaviour) for key, call in _calls(claimed)])
+                self.workers.finish(
+                    bundle, token, [_outcome(call, key, behaviour, seconds) for key, call in _calls(claimed)]
+                )
         return len(ids)
 
     def drive(self, behaviour: Behaviour = lambda call: None, *, rounds: int = 2000) -> None:
@@ -209,8 +213,8 @@ def _calls(claimed: Any) -> Iterator[tuple[int, Call]]:
         )
 
 
-def _outcome(call: Call, key: int, behaviour: Behaviour) -> dict[str, Any]:
-    outcome: dict[str, Any] = {"i": key, "a": call.attempt, "d": 0.001}
+def _outcome(call: Call, key: int, behaviour: Behaviour, seconds: float) -> dict[str, Any]:
+    outcome: dict[str, Any] = {"i": key, "a": call.attempt, "d": seconds}
     try:
         return {**outcome, "s": "succeeded", "r": behaviour(call)}
     except FailureError as failure:

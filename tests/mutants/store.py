@@ -259,16 +259,16 @@ MUTANTS = (
     ),
     bug(
         "job: a submit whose claim was cancelled leaves its container",
-        "shared/freshet/execution/job_service.py",
-        "if name not in owned:",
-        "if name in owned:",
+        "shared/freshet/execution/reaper.py",
+        "stopped += self._stop(job)",
+        "stopped += 1",
         ("tests/worker/jobs/test_job_failures.py::test_a_cancel_around_the_submit_leaves_no_container",),
     ),
     bug(
         "job: who lost a claim stops the job of whoever took it over",
-        "shared/freshet/execution/job_service.py",
-        "if name not in owned:",
-        "if name:",
+        "shared/freshet/execution/reaper.py",
+        "if job.name in runs and job.name not in owned]",
+        "if job.name in runs]",
         ("tests/worker/jobs/test_job_failures.py::test_a_claim_that_somebody_else_took_over_leaves_the_job_alone",),
     ),
     bug(

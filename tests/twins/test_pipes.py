@@ -75,6 +75,14 @@ def test_messages_come_out_in_the_order_they_went_in(bus: Bus, hear: Callable[..
     assert bus.publish([]) == {}
 
 
+def test_a_message_may_go_ahead_of_what_waits(bus: Bus, hear: Callable[..., QueueWorker]) -> None:
+    bus.publish([message(1), message(2)])
+    ahead = Message(queue="q", bundle_id=9, ahead=True)
+    assert bus.publish([message(3), ahead]) == {"q": 4}
+    worker = hear("q")
+    assert [worker.pop(seconds=SOON) for _ in range(4)] == [9, 1, 2, 3]
+
+
 def test_a_queue_that_does_not_run_dry_starves_no_other(bus: Bus, hear: Callable[..., QueueWorker]) -> None:
     bus.publish([*(message(number, "wide") for number in range(1, 5)), message(9, "late"), message(8, "other")])
     worker = hear("wide", "other", "late")

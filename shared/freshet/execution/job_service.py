@@ -128,11 +128,7 @@ class JobLauncher:
             self._end(preparation, prepared, failed(refusal(error, spec)))
             return None
         fault.reach("job.submitted")
-        try:
-            self._watch(claimed)
-        except ClaimLostError:
-            self._stop_if_nobodys(name, preparation.run_id)
-            raise
+        self._watch(claimed)
         self._note_pool(spec.compute_pool)
         return None
 
@@ -167,18 +163,6 @@ class JobLauncher:
             return self._jobs.is_ours(name, comment) or self._jobs.history(name) is not None
         except (UnreachableError, SnowflakeRefusedError):
             return False
-
-    def _stop_if_nobodys(self, name: str, run: UUID) -> None:
-        """Stop a job whose claim was cancelled beneath it, unless its attempt is somebody else's now.
-
-        The job was launched before the rows are read, as the reaper has it; what fails here, the reaper does later.
-        """
-        try:
-            owned = {owned_name(self._installation(), row) for row in self._store.job_owners([run])}
-            if name not in owned:
-                self._jobs.cancel(name)
-        except (UnreachableError, SnowflakeRefusedError) as error:
-            log.logger(job=name).warning("job_not_stopped", message=error.message)
 
     def _watch(self, claimed: Claimed) -> None:
         try:

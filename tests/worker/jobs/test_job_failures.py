@@ -314,7 +314,7 @@ def test_a_cancel_around_the_submit_leaves_no_container(
 
     with fault.armed(cancel):
         serve(bundle)
-    # Without the watch: it is the launcher itself that stops what it has started in vain.
+    watcher.turn()
     assert until(lambda: status(services, names[0]) is JobStatus.CANCELLED)
 
 
@@ -332,4 +332,5 @@ def test_a_claim_that_somebody_else_took_over_leaves_the_job_alone(
 
     with fault.armed(take_over):
         serve(first)
+    watcher.turn()
     assert status(services, names[0]) in (JobStatus.PENDING, JobStatus.RUNNING)
