@@ -10,7 +10,6 @@ from tests.worker.conftest import Serve
 from tests.worker.rows import Rows
 from tests.worker.test_process import beside, until
 
-from freshet.execution import shared_turns
 from freshet.execution.supervisor import Supervisor
 
 Work = Callable[..., int]
@@ -163,9 +162,3 @@ def test_what_is_printed_is_kept_by_item_also_when_it_is_printed_again(work: Wor
         )
     }
     assert logs == {"0": "one\none\n", "1": "two\ntwo\n", "2": "three\n"}
-
-
-def test_a_transaction_is_not_kept_open_for_long(work: Work, serve: Serve, rows: Rows) -> None:
-    seconds = 1.2 * shared_turns.SHARED_SECONDS
-    assert states(serve(work("share", [f"time.sleep({seconds})", "1 + 1"]))) == ["succeeded"] * 2
-    assert transactions(rows) == 2
