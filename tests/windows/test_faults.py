@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from tests.emulator.server import EmulatorProcess, fresh
-from tests.windows.site import Site
-from tests.windows.test_jobs import jobs_of
 from tests.windows.workers import Workers
 
 from freshet.snowflake import JobServices
@@ -60,30 +56,6 @@ STORIES = [
     Story(switch={"kind": "logs_gone"}),  # it is done; what it printed is lost, and its result with it
     Story(switch={"kind": "history_only"}),  # it is gone, and the history says that it was done
 ]
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
-    site = Site(database, redis, turned=False)
-    site.works = False
-    workers = jobs_of(site, tmp_path, emulator)
-    yield workers
-    workers.close()
-    site.close()
 
 
 def test_every_fault_has_its_story() -> None:

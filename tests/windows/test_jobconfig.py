@@ -8,14 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.emulator.server import EmulatorProcess, fresh
 from tests.house.measure import ROOT
-from tests.windows.site import Site
-from tests.windows.test_jobs import jobs_of
 from tests.windows.workers import Workers
 
 from freshet.definition import ImportOptions, import_jobconfig
@@ -52,23 +49,6 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
     running = EmulatorProcess("--images", str(images))
     yield running
     assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
-    site = Site(database, redis, turned=False)
-    site.works = False
-    workers = jobs_of(site, tmp_path, emulator)
-    yield workers
-    workers.close()
-    site.close()
 
 
 def six_jobs(**changes: Any) -> list[dict[str, Any]]:

@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.emulator.server import EmulatorProcess, fresh
 from tests.windows.crash import window
-from tests.windows.site import Site
 from tests.windows.workers import Workers
 
 from freshet.execution.job_service import job_prefix
 from freshet.snowflake import JobServices
 
 pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def workers(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
-    site = Site(database, redis, turned=False)
-    site.works = False
-    workers = jobs_of(site, tmp_path, emulator)
-    yield workers
-    workers.close()
-    site.close()
-
-
-def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess) -> Workers:
-    """Workers that serve job services on this emulator."""
-    return Workers(
-        site,
-        directory,
-        FRESHET_SNOWFLAKE_ACCOUNT="local",
-        FRESHET_SNOWFLAKE_HOST="127.0.0.1",
-        FRESHET_SNOWFLAKE_PORT=str(emulator.port),
-        FRESHET_SNOWFLAKE_PROTOCOL="http",
-        FRESHET_SNOWFLAKE_USER="freshet",
-        FRESHET_SNOWFLAKE_PASSWORD="freshet",
-        FRESHET_SNOWFLAKE_DATABASE="FRESHET",
-        FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
-        FRESHET_JOB_POLL="0.2",
-        FRESHET_JOB_KEEP="0.1",
-    )
 
 
 @window("job.named", "job.submitted", "watch.logged", "watch.judged", "watch.ended")

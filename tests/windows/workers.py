@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.emulator.server import EmulatorProcess
 from tests.windows.site import FINAL, Site
 
 DEADLINE = 150.0  # seconds; far more than anything here needs on a busy machine
@@ -99,3 +100,21 @@ class Workers:
 
     def logs(self) -> str:
         return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.directory.glob("worker-*.log")))
+
+
+def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess) -> Workers:
+    """Workers that serve job services on this emulator."""
+    return Workers(
+        site,
+        directory,
+        FRESHET_SNOWFLAKE_ACCOUNT="local",
+        FRESHET_SNOWFLAKE_HOST="127.0.0.1",
+        FRESHET_SNOWFLAKE_PORT=str(emulator.port),
+        FRESHET_SNOWFLAKE_PROTOCOL="http",
+        FRESHET_SNOWFLAKE_USER="freshet",
+        FRESHET_SNOWFLAKE_PASSWORD="freshet",
+        FRESHET_SNOWFLAKE_DATABASE="FRESHET",
+        FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
+        FRESHET_JOB_POLL="0.2",
+        FRESHET_JOB_KEEP="0.1",
+    )

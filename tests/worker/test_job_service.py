@@ -33,20 +33,6 @@ Job = Callable[..., int]
 KEEP = 0.1
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def pool(services: JobServices) -> Iterator[str]:
     name = fresh("POOL")

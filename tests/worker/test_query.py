@@ -25,20 +25,6 @@ Script = Callable[..., int]
 WAIT = "SELECT SYSTEM$WAIT(600)"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def queries(emulator: EmulatorProcess) -> Iterator[Queries]:
     found = Queries(emulator.settings())

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.emulator.server import fresh
 from tests.worker.rows import Rows
-from tests.worker.test_job_service import emulator, job, pool, services, settings, watch_until, watcher, worker
+from tests.worker.test_job_service import job, pool, settings, watch_until, watcher, worker
 
-__all__ = ["emulator", "job", "pool", "services", "settings", "watch_until", "watcher", "worker"]
+__all__ = ["job", "pool", "settings", "watch_until", "watcher", "worker"]
 
 #: A bundle of a job service that says all of it itself, apart from its pool.
 Told = Callable[..., int]
