@@ -213,7 +213,7 @@ def _calls(claimed: Any) -> Iterator[tuple[int, Call]]:
         )
 
 
-def _outcome(call: Call, key: int, behaviour: Behaviour, seconds: float) -> dict[str, Any]:
+def _outcome(call: Call, key: int, behaviour: Behaviour, seconds: float = 0.001) -> dict[str, Any]:
     outcome: dict[str, Any] = {"i": key, "a": call.attempt, "d": seconds}
     try:
         return {**outcome, "s": "succeeded", "r": behaviour(call)}
