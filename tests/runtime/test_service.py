@@ -24,7 +24,9 @@ from freshet.runtime.service import MAX_ERRORS, Loop, PassResult, run_service
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, object]]]]:
+    # pytest's own, to be put back: `configure` sets another one.
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     stream = io.StringIO()
     log.configure("scheduler", stream=stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -116,6 +118,18 @@ def test_a_crashed_pass_ends_the_service_and_its_other_passes(
         return PassResult()
 
     assert run_service("dispatcher", {"fold": broken, "ring": patient}, stop=stop) == 1
+
+
+def test_a_thread_that_nobody_guards_ends_in_one_line_of_the_log(lines: Callable[[], list[dict[str, object]]]) -> None:
+    def fail() -> None:
+        raise ConnectionError("nobody\nanswers")
+
+    thread = threading.Thread(target=fail, name="overdue")
+    thread.start()
+    thread.join()
+    (line,) = lines()
+    assert (line["event"], line["level"], line["thread"]) == ("thread_failed", "error", "overdue")
+    assert "ConnectionError: nobody\nanswers" in str(line["exception"])
 
 
 SERVICE = """

@@ -2,13 +2,14 @@
 
 Purpose: an event word, a sentence (`message`), and the ids that tie lines together (service, run_id, task,
 attempt, trace_id). Guarantees: configured only by a `main`; libraries that use `logging` come out in the same
-form. Never: a secret, or a line while nothing happens.
+form, and so does the end of a thread by an error. Never: a secret, or a line while nothing happens.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any, TextIO
 
 import orjson
@@ -32,6 +33,7 @@ def configure(service: str, level: str = "INFO", *, stream: TextIO | None = None
         foreign_pre_chain=[*processors, _foreign],
     )
     _install(formatter, level, stream or sys.stderr)
+    threading.excepthook = _thread_failed
 
 
 def logger(**bound: Any) -> structlog.typing.FilteringBoundLogger:
@@ -46,6 +48,16 @@ def _install(formatter: logging.Formatter, level: str, stream: TextIO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_number(level))
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A thread that nobody guards, such as the connector's that ends an overdue query of an unreachable Snowflake."""
+    if failure.exc_type is SystemExit:
+        return
+    name = failure.thread.name if failure.thread is not None else "unnamed"
+    sentence = f"The thread {name} ended with an error; the rest of the process goes on without it."
+    info = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+    logger(thread=name).error("thread_failed", message=sentence, exc_info=info)
 
 
 def _processors(service: str) -> list[Processor]:
