@@ -181,6 +181,23 @@ def test_what_a_job_waits_for_is_noted_with_its_watch(backing: Backing) -> None:
     assert [watch["waits_for"] for watch in workers.watched()] == [None]
 
 
+def test_a_payload_is_kept_for_whoever_holds_the_named_attempt_and_for_as_long_as_it_is_there(backing: Backing) -> None:
+    node = open_task(backing, kind="job_service")
+    claimed = claim(backing, queue_items(backing, node, 1))
+    workers, bundle, token = backing.workers, claimed.bundle, claimed.claim
+    with pytest.raises(ClaimLostError):
+        workers.store_payload(bundle, token, "JOB", b"1")  # nobody could tell whose it is
+    workers.store_job_name(bundle, token, "JOB")
+    key = workers.store_payload(bundle, token, "JOB", b"1")
+    assert workers.store_payload(bundle, token, "JOB", b"1") == key
+    with pytest.raises(ClaimLostError):
+        workers.store_payload(bundle, uuid4(), "JOB", b"2")
+    assert workers.forget_payloads() == 0
+    workers.finish(bundle, token, outcomes(items_of(claimed)))
+    assert workers.forget_payloads() == 1
+    assert workers.forget_payloads() == 0
+
+
 def test_a_watch_needs_its_name_and_is_ended_by_it_once(backing: Backing) -> None:
     node = open_task(backing, kind="job_service")
     claimed = claim(backing, queue_items(backing, node, 1, timeout_s=1.0))

@@ -17,6 +17,7 @@ from freshet_api import (
     event_routes,
     fleet_routes,
     health_routes,
+    payload_routes,
     problems,
     run_routes,
     server_sent_events,
@@ -59,5 +60,6 @@ def create_app(door: Door, *, max_body: int = MAX_BODY) -> FastAPI:
     problems.install(app)
     for module in (workflow_routes, server_sent_events, run_routes, event_routes, fleet_routes):
         app.include_router(module.router, dependencies=[_BEARER])
+    app.include_router(payload_routes.router)
     app.include_router(health_routes.router)
     return app

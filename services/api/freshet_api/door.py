@@ -25,6 +25,7 @@ from freshet.storage.definitions import Definitions
 from freshet.storage.external_events import ExternalEvents
 from freshet.storage.fleet import Fleet
 from freshet.storage.items import Items
+from freshet.storage.payloads import Payloads
 from freshet.storage.reads import Reads
 from freshet.storage.requests import Requests
 from freshet.storage.tables import Tables
@@ -88,6 +89,11 @@ class Door:
     def tables(self) -> Tables:
         """The logging tables."""
         return Tables(self.database)
+
+    @property
+    def payloads(self) -> Payloads:
+        """Payloads that containers fetch."""
+        return Payloads(self.database)
 
     @property
     def tokens(self) -> Tokens:

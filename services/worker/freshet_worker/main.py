@@ -163,7 +163,12 @@ def _serve_jobs(
     store, bus = supervisor.store, supervisor.bus
     account = configured_account(settings)
     supervisor.launcher = JobLauncher(
-        JobServices(account), store=store, bus=bus, installation=installation, insist=supervisor.insist
+        JobServices(account),
+        store=store,
+        bus=bus,
+        installation=installation,
+        insist=supervisor.insist,
+        public_url=settings.public_url,
     )
     supervisor.watch = Watcher(
         # A session of its own: a poll must not wait for somebody's submit.

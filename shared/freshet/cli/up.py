@@ -94,11 +94,16 @@ class Installation:
         return self._redis.url if self._redis else os.environ["FRESHET_REDIS_URL"]
 
     @property
+    def url(self) -> str:
+        """The api's address on this machine."""
+        host = programs.reachable_host(self.options.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def connection(self) -> Connection:
         """What clients need to know now."""
-        host = programs.reachable_host(self.options.host)
         return Connection(
-            url=f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}",
+            url=self.url,
             token=self.token,
             database_url=self.database_url,
             redis_url=self.redis_url,
@@ -182,6 +187,8 @@ class Installation:
             "FRESHET_REDIS_URL": self.redis_url,
             "FRESHET_TOKEN": self.token,
             "FRESHET_DRAIN_GRACE": os.environ.get("FRESHET_DRAIN_GRACE") or str(DRAIN_GRACE),
+            # The emulator's containers run on this machine.
+            "FRESHET_PUBLIC_URL": os.environ.get("FRESHET_PUBLIC_URL") or self.url,
             **(self._emulator.snowflake() if self._emulator else {}),
             **({"FRESHET_JOB_POLL": _JOB_POLL} if self._emulator and "FRESHET_JOB_POLL" not in os.environ else {}),
         }

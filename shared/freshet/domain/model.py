@@ -106,6 +106,7 @@ class ProcessSpec:
 #: What a container, or a template, is told about its try.
 CONTEXT_VARIABLES = (
     "FRESHET_PAYLOAD",
+    "FRESHET_PAYLOAD_URL",
     "FRESHET_RUN_ID",
     "FRESHET_WORKFLOW",
     "FRESHET_TASK",

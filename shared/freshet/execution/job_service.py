@@ -19,7 +19,7 @@ from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.domain.model import INDEX_BITS, JobServiceSpec
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.job_refusal import refusal
-from freshet.execution.job_specification import Submission, submission
+from freshet.execution.job_specification import PAYLOAD_LIMIT, Submission, submission
 from freshet.execution.payload import Preparation, Prepared
 from freshet.execution.values import ValueRefusedError
 from freshet.expressions import ExpressionError
@@ -85,8 +85,17 @@ class JobLauncher:
     """Submits the jobs of claimed bundles."""
 
     def __init__(
-        self, jobs: JobServices, *, store: WorkerStore, bus: Bus, installation: Callable[[], str], insist: Insist
+        self,
+        jobs: JobServices,
+        *,
+        store: WorkerStore,
+        bus: Bus,
+        installation: Callable[[], str],
+        insist: Insist,
+        public_url: str | None = None,
     ) -> None:
+        """`public_url`: where containers reach the api, for payloads that do not fit into their environment."""
+        self._public_url = public_url and public_url.rstrip("/")
         self._jobs = jobs
         self._store = store
         self._bus = bus
@@ -108,12 +117,14 @@ class JobLauncher:
         name = job_name(
             self._installation(), preparation.run_id, preparation.task.path, prepared.index, prepared.attempt
         )
+        self._insist(lambda: self._store.store_job_name(claimed.bundle, claimed.claim, name))
         try:
-            made = submission(preparation, spec, prepared)
+            made = submission(
+                preparation, spec, prepared, deliver=lambda payload: self._deliver(claimed, name, payload)
+            )
         except (ExpressionError, ValueRefusedError) as error:
             self._end(preparation, prepared, failed(error.message))
             return None
-        self._insist(lambda: self._store.store_job_name(claimed.bundle, claimed.claim, name))
         fault.reach("job.named")
         try:
             self._submit(name, spec, made)
@@ -131,6 +142,16 @@ class JobLauncher:
         self._watch(claimed)
         self._note_pool(spec.compute_pool)
         return None
+
+    def _deliver(self, claimed: Claimed, name: str, payload: bytes) -> str:
+        """The address at which the job's containers find their payload. Raises ValueRefusedError, ClaimLostError."""
+        if self._public_url is None:
+            raise ValueRefusedError(
+                f"it has {len(payload):,} bytes as JSON, {PAYLOAD_LIMIT:,} fit into a container's environment, and"
+                " FRESHET_PUBLIC_URL, from which it could fetch more, is not set"
+            )
+        key = self._insist(lambda: self._store.store_payload(claimed.bundle, claimed.claim, name, payload))
+        return f"{self._public_url}/api/v1/payloads/{key}"
 
     def _submit(self, name: str, spec: JobServiceSpec, made: Submission) -> None:
         """Launch the job, unless it has been."""

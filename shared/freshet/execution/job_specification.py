@@ -2,8 +2,9 @@
 
 Purpose: the task's image, specification or template, its expressions rendered, and the try's context within.
 Guarantees: every container of an inline specification gets the context as variables; a template gets it as values of
-USING; a value that no container could be given fails the item with a sentence. Never: a secret's value, which SPCS
-takes by the name of a secret object; a plain file of a stage is not read, so nothing of the context can reach it.
+USING; a payload that has no room in an environment is given by its address; a value that no container could be given
+fails the item with a sentence. Never: a secret's value, which SPCS takes by the name of a secret object; a plain file
+of a stage is not read, so nothing of the context can reach it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from freshet.domain.model import JobServiceSpec
+from freshet.domain.model import CONTEXT_VARIABLES, JobServiceSpec
 from freshet.execution.payload import Preparation, Prepared, Reference
 from freshet.execution.values import ValueRefusedError, encode
 from freshet.snowflake import Specification, json_for_yaml, template_value
@@ -20,11 +21,15 @@ from freshet.snowflake.text import object_name
 
 #: Bytes of a payload that fit into the environment of a container.
 PAYLOAD_LIMIT = 32 * 1024
+#: Bytes of a payload that a container fetches, at most.
+FETCHED_LIMIT = 16 * 1024 * 1024
 #: The line of a job's comment that names the table of its result. It travels with the job, because whoever watches it
 #: has no payload from which the name could be rendered once more.
 RESULT_MARK = "result: "
 
 Render = Callable[[str], str]
+#: Makes a payload (JSON) ready to be fetched; its address. Raises ValueRefusedError where nothing can be fetched.
+Deliver = Callable[[bytes], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +40,8 @@ class Submission:
     comment: str
 
 
-def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared) -> Submission:
-    """Raises ExpressionError and ValueRefusedError."""
+def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared, *, deliver: Deliver) -> Submission:
+    """Raises ExpressionError and ValueRefusedError, and what `deliver` raises."""
     if prepared.refused is not None:
         raise ValueRefusedError(prepared.refused)
     task = preparation.task.path
@@ -44,7 +49,7 @@ def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepare
     def render(text: str) -> str:
         return passable(preparation.rendered(text, prepared.payload), task)
 
-    context = _context(preparation, prepared)
+    context = _context(preparation, prepared, deliver)
     return Submission(
         specification=_specification(spec, render, context), comment=_comment(preparation, spec, prepared, render)
     )
@@ -76,7 +81,7 @@ def _specification(spec: JobServiceSpec, render: Render, context: Mapping[str, s
     if spec.spec_template is not None or spec.spec_template_file is not None:
         using = {name: template_value(render(text)) for name, text in spec.using.items()}
         # As JSON strings, so that they are text in the filled template, and never numbers or objects.
-        using |= {name: json_for_yaml(text) for name, text in context.items()}
+        using |= {name: json_for_yaml(context.get(name, "")) for name in CONTEXT_VARIABLES}
         return Specification(text=spec.spec_template, file=spec.spec_template_file, using=using)
     given = dict(spec.spec) if spec.spec is not None else _of_image(spec)
     document = given if "spec" in given else {"spec": given}
@@ -104,9 +109,10 @@ def _container(container: Mapping[str, Any], render: Render, context: Mapping[st
     return {**container, **lists, "env": {**env, **context}}
 
 
-def _context(preparation: Preparation, prepared: Prepared) -> dict[str, str]:
+def _context(preparation: Preparation, prepared: Prepared, deliver: Deliver) -> dict[str, str]:
+    payload = _payload(preparation, prepared.payload)
     return {
-        "FRESHET_PAYLOAD": _payload(preparation, prepared.payload),
+        **_told(preparation, payload, deliver),
         "FRESHET_RUN_ID": str(preparation.run_id),
         "FRESHET_WORKFLOW": preparation.document["run"]["workflow"],
         "FRESHET_TASK": preparation.task.path,
@@ -115,7 +121,16 @@ def _context(preparation: Preparation, prepared: Prepared) -> dict[str, str]:
     }
 
 
-def _payload(preparation: Preparation, payload: Any) -> str:
+def _told(preparation: Preparation, payload: bytes, deliver: Deliver) -> dict[str, str]:
+    if len(payload) <= PAYLOAD_LIMIT:
+        return {"FRESHET_PAYLOAD": payload.decode()}
+    try:
+        return {"FRESHET_PAYLOAD_URL": deliver(payload)}
+    except ValueRefusedError as error:
+        raise _refused(preparation, error) from error
+
+
+def _payload(preparation: Preparation, payload: Any) -> bytes:
     if isinstance(payload, Reference):
         payload = preparation.values(payload)
     elif isinstance(payload, dict):
@@ -123,12 +138,16 @@ def _payload(preparation: Preparation, payload: Any) -> str:
             name: preparation.values(each) if isinstance(each, Reference) else each for name, each in payload.items()
         }
     try:
-        return encode(payload, limit=PAYLOAD_LIMIT).decode()
+        return encode(payload, limit=FETCHED_LIMIT)
     except ValueRefusedError as error:
-        raise ValueRefusedError(
-            f"The payload of task {preparation.task.path} can't be handed to its container: {error.message}."
-            " Pass a key, and let the container read the rest."
-        ) from error
+        raise _refused(preparation, error) from error
+
+
+def _refused(preparation: Preparation, error: ValueRefusedError) -> ValueRefusedError:
+    return ValueRefusedError(
+        f"The payload of task {preparation.task.path} can't be handed to its container: {error.message}."
+        " Pass a key, and let the container read the rest."
+    )
 
 
 def _comment(preparation: Preparation, spec: JobServiceSpec, prepared: Prepared, render: Render) -> str:

@@ -1,4 +1,5 @@
-"""Jobs that no attempt owns any more: stopped if they run, dropped once nobody can submit them again.
+"""Jobs that no attempt owns any more: stopped if they run, dropped once nobody can submit them again; and what is kept
+for their containers.
 
 Purpose: nothing of an installation is left in Snowflake, and no name is free too early. A name is what makes a submit
 harmless the second time. A worker that stood still between its claim and its submit, while another one took the attempt
@@ -19,6 +20,8 @@ from freshet.storage.worker_store import WorkerStore
 
 #: Ended jobs that are kept at most, the newest: a poll shows no more than 10,000 jobs, those that run among them.
 KEPT_AT_MOST = 2_000
+#: Seconds between two deletions of payloads that no container will ask for.
+FORGET_EVERY = 60.0
 
 
 class Reaper:
@@ -36,6 +39,7 @@ class Reaper:
         # Since when an ended job is known to be nobody's, oldest first. What is once is for ever: an attempt that is
         # over is not issued again, so nobody needs to be asked about these.
         self._over: dict[str, float] = {}
+        self._forgot_at = float("-inf")
 
     @property
     def kept(self) -> int:
@@ -52,6 +56,7 @@ class Reaper:
                 self._over[job.name] = self._clock.monotonic()
             elif job.status is not JobStatus.CANCELLING:
                 stopped += self._stop(job)
+        self._forget_payloads()
         return stopped + sum(self._drop(name) for name in self._due())
 
     def _orphans(self, jobs: Collection[JobRow]) -> list[JobRow]:
@@ -61,6 +66,12 @@ class Reaper:
             return []
         owned = {owned_name(self._installation(), row) for row in self._store.job_owners(sorted(set(runs.values())))}
         return [job for job in jobs if job.name in runs and job.name not in owned]
+
+    def _forget_payloads(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._forgot_at >= FORGET_EVERY:
+            self._forgot_at = now
+            self._store.forget_payloads()
 
     def _due(self) -> list[str]:
         until = self._clock.monotonic() - self._keep

@@ -217,6 +217,12 @@ class WorkerSettings(
     )
     processes: Words = Field((), description="Modules with @process functions, comma-separated")
     queues: Words = Field((), description="Queues to serve besides those of the processes, comma-separated")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$",
+        description="Address of the api as the containers of job services reach it, https://host:port: from there they"
+        " fetch payloads above 32 KiB; empty: such a payload fails its item",
+    )
     connections: str | None = Field(
         None, description="TOML file of the named connections of sql tasks: Snowflake accounts and Postgres servers"
     )

@@ -98,7 +98,7 @@ class SnowflakeSession:
                 self._drop()
                 if error.errno not in SESSION_ENDED:
                     raise
-            log.info("snowflake_session_ended", sentence="The session had ended; a new one is opened.")
+            log.info("snowflake_session_ended", message="The session had ended; a new one is opened.")
             return self._run(work)
 
     def _run(self, work: Callable[[SnowflakeConnection], Found]) -> Found:

@@ -132,6 +132,20 @@ class WorkerStore:
         if not self._database.run("JobNameStore", {"bundle": bundle, "claim": claim, "job": job}):
             raise ClaimLostError
 
+    def store_payload(self, bundle: int, claim: UUID, job: str, payload: bytes) -> UUID:
+        """Keep the payload (JSON) of a named job for its containers; the key with which they read it, the same for
+        every claim of the attempt. Raises ClaimLostError.
+        """
+        row = self._database.row("JobPayloadStore", {"bundle": bundle, "claim": claim, "job": job, "body": payload})
+        if row is None:
+            raise ClaimLostError
+        key: UUID = row["key"]
+        return key
+
+    def forget_payloads(self) -> int:
+        """Delete the payloads of jobs that no attempt has any more; how many."""
+        return self._database.run("JobPayloadsForget", {})
+
     def watch(self, bundle: int, claim: UUID) -> Fact:
         """The job was submitted: the claim becomes a watch. Raises ClaimLostError."""
         row = self._database.row("BundleWatch", {"bundle": bundle, "claim": claim})

@@ -19,6 +19,21 @@ select engine.finish_job(%(bundle)s, %(job)s, %(outcomes)s) as ended
 -- name: JobNameStore
 update engine.bundle set job_name = %(job)s where id = %(bundle)s and claim = %(claim)s
 
+-- name: JobPayloadStore
+-- Whoever claims the attempt again says the same payload, and containers that run already keep their key.
+insert into engine.job_payload (job_name, body)
+select job_name, %(body)s from engine.bundle where id = %(bundle)s and claim = %(claim)s and job_name = %(job)s
+on conflict (job_name) do update set body = excluded.body
+returning key
+
+-- name: JobPayloadRead
+select body from engine.job_payload where key = %(key)s
+
+-- name: JobPayloadsForget
+-- A payload is written after its job's name stands in the bundle, so none is without an owner too early.
+delete from engine.job_payload p
+where not exists (select from engine.bundle where job_name = p.job_name)
+
 -- name: WatchList
 select b.id, b.run_id, b.partition, b.task_run_id, b.items, b.attempts, b.timeout_s, b.job_name, b.submitted_at,
     extract(epoch from clock_timestamp() - b.submitted_at)::double precision as waiting_s,

@@ -58,6 +58,7 @@ class Tables:
         self.documents: dict[tuple[str, int], Mapping[str, Any]] = self.table("workflow_version")
         self.effects: dict[int, Effect] = self.table("effect")
         self.log_lines: dict[int, LogLines] = self.table("attempt_log")
+        self.payloads: dict[str, tuple[UUID, bytes]] = self.table("job_payload")  # of jobs by their names
         # Indexes: the TaskRuns of a run in the order of their ids, a TaskRun by its name, a run by its origin.
         self.tasks_of: dict[str, tuple[int, ...]] = self.table("task_run_scope")
         self.task_named: dict[tuple[str, str, str], int] = self.table("task_run_key")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
@@ -77,6 +77,25 @@ class WorkerStoreTwin(WorkerStore):
         if row is None or row.claim != claim:
             raise ClaimLostError
         self._tables.bundles[bundle] = row._replace(job_name=job)
+
+    @verb
+    def store_payload(self, bundle: int, claim: UUID, job: str, payload: bytes) -> UUID:
+        """Keep the payload of a named job; its key follows from the name, so that a seed replays."""
+        row = self._tables.bundles.get(bundle)
+        if row is None or (row.claim, row.job_name) != (claim, job):
+            raise ClaimLostError
+        key = uuid5(NAMESPACE_URL, job)
+        self._tables.payloads[job] = (key, payload)
+        return key
+
+    @verb
+    def forget_payloads(self) -> int:
+        """Delete the payloads of jobs that no attempt has any more."""
+        owned = {row.job_name for row in self._tables.bundles.values()}
+        gone = self._tables.payloads.keys() - owned
+        for job in gone:
+            del self._tables.payloads[job]
+        return len(gone)
 
     @verb
     def watch(self, bundle: int, claim: UUID) -> Fact:
