@@ -90,6 +90,12 @@ def timed_out(timeout: float) -> Outcome:
     return failed(message, kind=JobFailure.TIMEOUT, status="timed_out")
 
 
+def cannot_be_pulled(containers: Sequence[ContainerRow]) -> bool:
+    """Whether a container waits for an image that can't be pulled."""
+    container = next((each for each in containers if each.message), None)
+    return container is not None and said(container.message) is JobFailure.IMAGE
+
+
 def not_started(timeout: float, containers: Sequence[ContainerRow], job: JobRow, pool: PoolRow | None) -> Outcome:
     """The container did not start in time. `pool` is the job's, None if it is gone or we may not see it."""
     container = next((each for each in containers if each.message), None)

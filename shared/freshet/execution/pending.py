@@ -2,7 +2,8 @@
 
 Purpose: jobs that wait get a sentence that says what for: the container's message and the state of the compute pool.
 Guarantees: a turn costs one statement for all pools, only while something waits, and a bounded number of looks at
-containers; what did not change is not written. Never: the end of a job; how long it may wait is the watcher's matter.
+containers; what did not change is not written; an image is called unpullable only after a while of nothing else.
+Never: the end of a job, which is the watcher's matter.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from freshet.domain.errors import FreshetError, UnreachableError
+from freshet.domain.job_failure import JobFailure
+from freshet.execution.job_outcome import said
 from freshet.runtime import log
+from freshet.runtime.clock import Clock
 from freshet.snowflake import JobRow, JobServices, PoolRow, SnowflakeRefusedError
 from freshet.storage.database import Row
 from freshet.storage.worker_store import WorkerStore
 
 #: Jobs whose containers are asked in one turn at most.
 LOOKS = 5
+#: Seconds for which an image's pull has to have failed, look after look: a registry may have a bad moment.
+IMAGE_PATIENCE = 60.0
 
 
 class Pending:
     """One watcher's memory of what jobs wait for."""
 
-    def __init__(self, jobs: JobServices, *, store: WorkerStore) -> None:
+    def __init__(self, jobs: JobServices, *, store: WorkerStore, clock: Clock) -> None:
+        self._clock = clock
+        self._unpulled: dict[str, float] = {}  # since when the pull of a job's image fails
         self._jobs = jobs
         self._store = store
         self._messages: dict[str, str] = {}  # of containers that wait, by job; whoever was asked last comes last
@@ -42,6 +50,11 @@ class Pending:
             self._store.note_waits(notes)
         return len(notes)
 
+    def is_unpullable(self, name: str) -> bool:
+        """Whether the pull of a job's image has failed for so long that waiting is pointless."""
+        now = self._clock.monotonic()
+        return now - self._unpulled.get(name, now) >= IMAGE_PATIENCE
+
     def _reasons(self, waiting: Sequence[tuple[Row, JobRow]]) -> list[tuple[int, str | None]]:
         self._look([watch["job_name"] for watch, _ in waiting])
         pools = self._pools()
@@ -58,7 +71,14 @@ class Pending:
                 log.logger(job=name).info("job_unreadable", message=error.message)
                 continue
             self._messages.pop(name, None)
-            self._messages[name] = next((each.message for each in containers if each.message), "")
+            self._messages[name] = message = next((each.message for each in containers if each.message), "")
+            self._note_pull(name, message)
+
+    def _note_pull(self, name: str, message: str) -> None:
+        if said(message) is JobFailure.IMAGE:
+            self._unpulled.setdefault(name, self._clock.monotonic())
+        else:
+            self._unpulled.pop(name, None)
 
     def _pools(self) -> Mapping[str, PoolRow] | None:
         try:
@@ -72,6 +92,7 @@ class Pending:
     def _forget(self, names: set[str]) -> None:
         for name in self._messages.keys() - names:
             del self._messages[name]
+            self._unpulled.pop(name, None)
 
 
 def reason(message: str, job: JobRow, pools: Mapping[str, PoolRow] | None) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from freshet.bus import Bus
 from freshet.domain.model import JobServiceSpec
 from freshet.execution.contract import Item, Outcome
-from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
+from freshet.execution.job_outcome import cannot_be_pulled, gone, not_started, outcome_of, timed_out
 from freshet.execution.job_result import speaker, speaker_of, with_rows
 from freshet.execution.job_service import index_path, job_prefix
 from freshet.execution.log_tail import LogTail
@@ -79,7 +79,7 @@ class Watcher(WatchLoop):
         self._missing: set[str] = set()  # watched, but not shown at the last poll
         self._speakers: dict[str, str] = {}  # the container whose log counts, by job
         self._tail = LogTail(jobs, store=store, clock=clock, limit=log_limit, container_of=self._speaker)
-        self._pending = Pending(jobs, store=store)
+        self._pending = Pending(jobs, store=store, clock=clock)
         self._reaper = Reaper(jobs, store=store, installation=installation, clock=clock, keep=keep)
         self._look_every = min(REAP_EVERY, keep)
         self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept
@@ -180,9 +180,14 @@ class Watcher(WatchLoop):
 
     def _waiting(self, watch: Row, job: JobRow, name: str) -> Outcome | None:
         spec = self._spec(watch)
-        if spec is None or job.status is not JobStatus.PENDING or watch["waiting_s"] <= spec.start_timeout:
+        if spec is None or job.status is not JobStatus.PENDING:
+            return None
+        late = watch["waiting_s"] > spec.start_timeout
+        if not late and not self._pending.is_unpullable(name):
             return None
         containers = self._jobs.containers(name)
+        if not late and not cannot_be_pulled(containers):
+            return None  # it could be, since the last look
         self._jobs.cancel(name)
         return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool))
 

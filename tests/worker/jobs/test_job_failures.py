@@ -15,7 +15,10 @@ from tests.worker.test_job_service import Job, name_of, served
 from tests.worker.test_process import logs
 
 from freshet.bus import Bus, Message
+from freshet.execution.pending import IMAGE_PATIENCE
+from freshet.execution.watcher import Watcher
 from freshet.runtime import fault
+from freshet.runtime.clock import TurnedClock
 from freshet.runtime.settings import WorkerSettings
 from freshet.snowflake import JobServices, JobStatus
 
@@ -71,6 +74,27 @@ def test_an_image_that_cannot_be_pulled_is_the_users_failure_and_named(
     state, kind, message = failure(outcomes)
     assert (state, kind) == ("failed", "image")
     assert message.startswith("The image /x/y/z:1 can't be pulled: it does not exist, or our role lacks READ on")
+
+
+def test_a_pull_that_goes_on_failing_is_given_a_minute_and_not_all_of_the_start_timeout(
+    told: Told, serve: Serve, watcher: Watcher, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = TurnedClock()
+    monkeypatch.setattr(watcher._pending, "_clock", clock)
+    bundle = told(image="/x/y/z:1", start_timeout="PT15M")
+    assert serve(bundle) == []
+
+    def seen() -> bool:
+        watcher.turn()
+        return "Failed to pull image" in (rows.one("select waits_for from engine.bundle") or "")
+
+    until(seen)
+    clock.turn(IMAGE_PATIENCE - 1)
+    watcher.turn()
+    assert rows.exists(bundle)
+    clock.turn(1)
+    watcher.turn()
+    assert failure(rows.reports(bundle))[:2] == ("failed", "image")
 
 
 def test_a_full_pool_is_a_loss_that_tells_the_pools_nodes(
