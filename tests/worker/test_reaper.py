@@ -22,6 +22,7 @@ class Account:
         self.owned: list[dict[str, Any]] = []
         self.refuses = False
         self.asked = 0
+        self.forgotten = 0
 
     def job(self, number: int, status: JobStatus = JobStatus.DONE) -> str:
         name = job_name("I", UUID(int=number), "t", "", 1)
@@ -38,6 +39,10 @@ class Account:
     def job_owners(self, _runs: object) -> list[dict[str, Any]]:
         self.asked += 1
         return self.owned
+
+    def forget_payloads(self) -> int:
+        self.forgotten += 1
+        return 0
 
     def cancel(self, name: str) -> None:
         self.shown[name] = JobStatus.CANCELLING
@@ -120,3 +125,12 @@ def test_what_somebody_else_dropped_is_forgotten(account: Account, sut: Reaper) 
     sut.reap(account.rows())
     account.shown.clear()
     assert (sut.reap(account.rows()), sut.kept) == (0, 0)
+
+
+def test_payloads_are_looked_through_once_a_minute(account: Account, clock: TurnedClock, sut: Reaper) -> None:
+    for _ in range(3):
+        sut.reap([])
+    assert account.forgotten == 1
+    clock.turn(reaper.FORGET_EVERY)
+    sut.reap([])
+    assert account.forgotten == 2
