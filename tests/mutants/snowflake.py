@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutant import Mutant
 
 EXECUTION = "shared/freshet/execution"
+JOBS = "tests/worker/jobs"
 
 
 def query(*names: str) -> tuple[str, ...]:
@@ -89,5 +90,28 @@ MUTANTS = (
         "        (select min(created_at) from engine.outbox) - interval '1 day',\n",
         "",
         mirror("the_mark_moves_on_and_never_beyond_what_is_not_mirrored"),
+    ),
+    bug(
+        "a payload that just fits is fetched",
+        f"{EXECUTION}/job_specification.py",
+        "len(payload) <= PAYLOAD_LIMIT",
+        "len(payload) < PAYLOAD_LIMIT",
+        (f"{JOBS}/test_job_payload.py::test_a_container_reads_the_same_payload_whatever_its_size",),
+    ),
+    bug(
+        "a payload is forgotten while somebody owns its job",
+        "shared/freshet/storage/sql/worker.sql",
+        "where not exists (select from engine.bundle where job_name = p.job_name)",
+        "where not exists (select from engine.bundle where job_name = p.job_name and submitted_at is not null)",
+        ("tests/twins/test_fence.py::test_a_payload_is_kept_while_the_named_attempt_is_there_for_whoever_holds_it",),
+    ),
+    bug(
+        "a pull that failed once is given up",
+        f"{EXECUTION}/pending.py",
+        ">= IMAGE_PATIENCE",
+        ">= 0",
+        (
+            f"{JOBS}/test_job_failures.py::test_a_pull_that_goes_on_failing_has_a_minute_and_not_all_of_the_start_timeout",
+        ),
     ),
 )

@@ -181,7 +181,7 @@ def test_what_a_job_waits_for_is_noted_with_its_watch(backing: Backing) -> None:
     assert [watch["waits_for"] for watch in workers.watched()] == [None]
 
 
-def test_a_payload_is_kept_for_whoever_holds_the_named_attempt_and_for_as_long_as_it_is_there(backing: Backing) -> None:
+def test_a_payload_is_kept_while_the_named_attempt_is_there_for_whoever_holds_it(backing: Backing) -> None:
     node = open_task(backing, kind="job_service")
     claimed = claim(backing, queue_items(backing, node, 1))
     workers, bundle, token = backing.workers, claimed.bundle, claimed.claim

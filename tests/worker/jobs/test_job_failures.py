@@ -76,7 +76,7 @@ def test_an_image_that_cannot_be_pulled_is_the_users_failure_and_named(
     assert message.startswith("The image /x/y/z:1 can't be pulled: it does not exist, or our role lacks READ on")
 
 
-def test_a_pull_that_goes_on_failing_is_given_a_minute_and_not_all_of_the_start_timeout(
+def test_a_pull_that_goes_on_failing_has_a_minute_and_not_all_of_the_start_timeout(
     told: Told, serve: Serve, watcher: Watcher, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = TurnedClock()
