@@ -114,4 +114,11 @@ MUTANTS = (
             f"{JOBS}/test_job_failures.py::test_a_pull_that_goes_on_failing_has_a_minute_and_not_all_of_the_start_timeout",
         ),
     ),
+    bug(
+        "late lines are added twice",
+        "shared/freshet/storage/functions/log_add_to_ended.sql",
+        "    if p_numbers[1] is distinct from (",
+        "    if p_numbers[1] > (",
+        ("tests/twins/test_fence.py::test_what_a_cancelled_job_prints_on_its_way_out_is_added_once",),
+    ),
 )

@@ -173,6 +173,27 @@ def test_the_log_of_another_job_or_of_a_watch_that_is_over_is_not_touched(backin
     assert not workers.write_job_log(where, [part(1, "late")])
 
 
+@pytest.mark.parametrize(("width", "item"), [(None, ""), (3, "2")])
+def test_what_a_cancelled_job_prints_on_its_way_out_is_added_once(
+    backing: Backing, width: int | None, item: str
+) -> None:
+    node, workers = open_task(backing, kind="job_service", width=width), backing.workers
+    queue_items(backing, node, width or 1)
+    where = JobLog(bundle=None, job="J", run_id=UUID(node.run_id), task="t", item=item, attempt=1, claim=UUID(int=7))
+    assert workers.kept_log(where, window=9, gap="") is None  # it goes on
+    key = node.id << INDEX_BITS | int(item or 0)
+    counters = {"failures": 0, "losses": 0, "handbacks": 0, "error": None}
+    put(backing, items=[{"id": key, "state": "cancelled", "attempt": 1, **counters}])
+    assert workers.kept_log(where, window=9, gap="") == KeptLog(parts=0, size=0, tail="")
+    lines = [LogPart(item=item, attempt=1, number=number, text=text) for number, text in enumerate(("one\n", "two\n"))]
+    assert workers.write_job_log(where, lines[:1])
+    assert not workers.write_job_log(where, lines[:1])  # another watcher that had read the same
+    assert workers.write_job_log(where, lines[1:])
+    assert workers.kept_log(where, window=9, gap="") == KeptLog(parts=2, size=8, tail="one\ntwo\n")
+    for other in (replace(where, attempt=2), replace(where, item="1"), replace(where, task="u")):
+        assert workers.kept_log(other, window=9, gap="") is None
+
+
 def test_what_a_job_waits_for_is_noted_with_its_watch(backing: Backing) -> None:
     where, workers = watching(backing), backing.workers
     workers.note_waits([(where.bundle, "no room"), (10**9, "nobody")])

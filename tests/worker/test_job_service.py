@@ -307,6 +307,25 @@ def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Row
     assert name_of(rows, second) == name.removesuffix("_1") + "_2"
 
 
+def test_what_a_container_prints_after_a_cancel_is_kept_too(
+    job: Job, watcher: Watcher, serve: Serve, rows: Rows
+) -> None:
+    bundle = job("trap 'echo saved; exit 0' TERM; echo working; while true; do sleep 0.05; done")
+    serve(bundle)
+
+    def until_last(line: str) -> None:
+        until(lambda: (watcher.turn(), logs(rows).get("", "").endswith(line))[1])
+
+    until_last("working")
+    # A cancel, folded.
+    rows.sql("delete from engine.bundle")
+    rows.sql("update engine.work_item set state = 'cancelled', finished_at = now()")
+    until_last("saved")
+    watcher._reaper._over.clear()  # as another watcher would see it
+    watcher.turn()
+    assert [logs(rows)[""].count(word) for word in ("working", "saved")] == [1, 1]
+
+
 def test_a_container_that_runs_too_long_is_cancelled(
     job: Job, watch_until: Any, serve: Serve, services: JobServices, rows: Rows, watcher: Watcher
 ) -> None:

@@ -134,3 +134,23 @@ def test_payloads_are_looked_through_once_a_minute(account: Account, clock: Turn
     clock.turn(reaper.FORGET_EVERY)
     sut.reap([])
     assert account.forgotten == 2
+
+
+def test_each_job_that_ended_is_looked_at_once_and_a_bounded_number_in_a_turn(
+    account: Account, clock: TurnedClock
+) -> None:
+    seen: list[str] = []
+    sut = Reaper(
+        account,  # type: ignore[arg-type]
+        store=account,  # type: ignore[arg-type]
+        installation=lambda: "I",
+        clock=clock,
+        keep=KEEP,
+        last_look=lambda job: seen.append(job.name),
+    )
+    names = {account.job(number) for number in range(reaper.LAST_LOOKS + 1)}
+    sut.reap(account.rows())
+    assert len(seen) == sut.kept == reaper.LAST_LOOKS
+    for _ in range(2):
+        sut.reap(account.rows())
+    assert (len(seen), set(seen)) == (len(names), names)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from freshet.domain.model import CONTEXT_VARIABLES, JobServiceSpec
 from freshet.execution.payload import Preparation, Prepared, Reference
@@ -58,6 +59,17 @@ def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepare
 def attempt_key(preparation: Preparation, prepared: Prepared) -> str:
     """The attempt's natural key, the first line of its job's comment."""
     return f"{preparation.run_id}/{preparation.task.path}/{prepared.index}/{prepared.attempt}"
+
+
+def attempt_of(comment: str | None) -> tuple[UUID, str, str, int] | None:
+    """Run, task, index path and attempt that a job's comment names; None for one that is not of our making."""
+    parts = (comment or "").split("\n", maxsplit=1)[0].split("/")
+    if len(parts) != len(("run", "task", "item", "attempt")) or not parts[3].isdecimal():
+        return None
+    try:
+        return UUID(parts[0]), parts[1], parts[2], int(parts[3])
+    except ValueError:
+        return None
 
 
 def result_table(comment: str | None) -> str | None:

@@ -15,11 +15,13 @@ from uuid import NAMESPACE_URL, uuid5
 
 from freshet.domain.errors import FreshetError, UnreachableError
 from freshet.execution.attempt_log import AttemptLog
-from freshet.execution.job_service import index_path
+from freshet.execution.job_result import speaker_of
+from freshet.execution.job_service import index_path, job_name
+from freshet.execution.job_specification import attempt_of
 from freshet.execution.log_window import GAP, WINDOW, news, settled
 from freshet.runtime import fault, log
 from freshet.runtime.clock import Clock
-from freshet.snowflake import JobServices, SnowflakeRefusedError
+from freshet.snowflake import JobRow, JobServices, SnowflakeRefusedError
 from freshet.snowflake.jobs import MAIN_CONTAINER
 from freshet.storage.database import Row
 from freshet.storage.worker_store import JobLog, KeptLog, LogPart, WorkerStore
@@ -104,11 +106,27 @@ class LogTail:
             window = _storable(self._jobs.logs(name, self._container_of(watch)))
         except SnowflakeRefusedError as error:
             sentence = f"[Freshet: Snowflake refused to hand out the log: {error.message}]\n"
-            if (kept := self._kept(watch)) is not None and not kept.tail.endswith(sentence):
-                self._write(watch, kept, [sentence])
+            where = log_of(watch)
+            if (kept := self._kept(where)) is not None and not kept.tail.endswith(sentence):
+                self._write(where, kept, [sentence])
             return sentence
-        self._keep(watch, window)
+        self._keep(log_of(watch), window)
         return window
+
+    def last_of_cancelled(self, job: JobRow, installation: str) -> None:
+        """Keep what a job that nobody watches has printed since the last look, if a cancel ended its attempt.
+
+        Raises UnreachableError.
+        """
+        where = log_of_job(job, installation)
+        if where is None or self._kept(where) is None:
+            return
+        try:
+            window = _storable(self._jobs.logs(job.name, speaker_of(self._jobs.containers(job.name))))
+        except SnowflakeRefusedError as error:
+            log.logger(job=job.name).info("log_unreadable", message=error.message)
+            return
+        self._keep(where, window)
 
     def _pace(self, name: str, now: float) -> Pace:
         return self._paces.get(name) or Pace(looked=now, due=now)
@@ -122,24 +140,23 @@ class LogTail:
             log.logger(job=name).info("log_unreadable", message=error.message)  # the last look says it to the user
             pace.wrote(0, self._clock.monotonic())
             return
-        size = self._keep(watch, window)
+        size = self._keep(log_of(watch), window)
         pace.wrote(size, self._clock.monotonic())
 
-    def _keep(self, watch: Row, window: str) -> int:
+    def _keep(self, where: JobLog, window: str) -> int:
         """Add what is new to the attempt's log; how many bytes were."""
-        kept = self._kept(watch) if window else None
+        kept = self._kept(where) if window else None
         if kept is None:
             return 0
         found = news(kept.tail, window)
         if found.text:
-            self._write(watch, kept, [GAP, found.text] if found.gap else [found.text])
+            self._write(where, kept, [GAP, found.text] if found.gap else [found.text])
         return len(found.text.encode("utf-8", "replace"))
 
-    def _kept(self, watch: Row) -> KeptLog | None:
-        return self._store.kept_log(log_of(watch), window=2 * WINDOW, gap=GAP)
+    def _kept(self, where: JobLog) -> KeptLog | None:
+        return self._store.kept_log(where, window=2 * WINDOW, gap=GAP)
 
-    def _write(self, watch: Row, kept: KeptLog, texts: Sequence[str]) -> None:
-        where = log_of(watch)
+    def _write(self, where: JobLog, kept: KeptLog, texts: Sequence[str]) -> None:
         capped = AttemptLog(where.item, where.attempt, limit=self._limit, kept=kept.size, number=kept.parts)
         parts = [part for text in texts if (part := _part(capped, text)) is not None]
         if capped.full:
@@ -168,6 +185,16 @@ def log_of(watch: Row) -> JobLog:
         attempt=watch["attempts"][0],
         claim=uuid5(NAMESPACE_URL, name),
     )
+
+
+def log_of_job(job: JobRow, installation: str) -> JobLog | None:
+    """The same by what a job's comment says of itself; None if its name says something else."""
+    named = attempt_of(job.comment)
+    if named is None or job.name != job_name(installation, *named):
+        return None
+    run, task, item, attempt = named
+    claim = uuid5(NAMESPACE_URL, job.name)
+    return JobLog(bundle=None, job=job.name, run_id=run, task=task, item=item, attempt=attempt, claim=claim)
 
 
 def _part(capped: AttemptLog, text: str) -> LogPart | None:

@@ -20,6 +20,8 @@ from freshet.storage.worker_store import WorkerStore
 
 #: Ended jobs that are kept at most, the newest: a poll shows no more than 10,000 jobs, those that run among them.
 KEPT_AT_MOST = 2_000
+#: Jobs at whose end somebody else has looked at most in one turn.
+LAST_LOOKS = 100
 #: Seconds between two deletions of payloads that no container will ask for.
 FORGET_EVERY = 60.0
 
@@ -28,9 +30,19 @@ class Reaper:
     """One watcher's memory of the jobs that are over."""
 
     def __init__(
-        self, jobs: JobServices, *, store: WorkerStore, installation: Callable[[], str], clock: Clock, keep: float
+        self,
+        jobs: JobServices,
+        *,
+        store: WorkerStore,
+        installation: Callable[[], str],
+        clock: Clock,
+        keep: float,
+        last_look: Callable[[JobRow], object] = lambda _: None,
     ) -> None:
-        """`keep`: seconds for which the name of a job that ended stays taken."""
+        """`keep`: seconds for which the name of a job that ended stays taken; `last_look` is called once for each, and
+        again by another watcher.
+        """
+        self._last_look = last_look
         self._jobs = jobs
         self._store = store
         self._installation = installation
@@ -50,12 +62,12 @@ class Reaper:
         """Look at the jobs that nobody watches, all of them; how many were stopped or dropped."""
         names = {job.name for job in jobs}
         self._over = {name: since for name, since in self._over.items() if name in names}
-        stopped = 0
-        for job in self._orphans([job for job in jobs if job.name not in self._over]):
-            if job.status.is_terminal:
-                self._over[job.name] = self._clock.monotonic()
-            elif job.status is not JobStatus.CANCELLING:
-                stopped += self._stop(job)
+        orphans = self._orphans([job for job in jobs if job.name not in self._over])
+        for job in [job for job in orphans if job.status.is_terminal][:LAST_LOOKS]:  # the others in the next turn
+            self._last_look(job)
+            self._over[job.name] = self._clock.monotonic()
+        going = [job for job in orphans if not job.status.is_terminal and job.status is not JobStatus.CANCELLING]
+        stopped = sum(self._stop(job) for job in going)
         self._forget_payloads()
         return stopped + sum(self._drop(name) for name in self._due())
 

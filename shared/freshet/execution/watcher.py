@@ -80,7 +80,14 @@ class Watcher(WatchLoop):
         self._speakers: dict[str, str] = {}  # the container whose log counts, by job
         self._tail = LogTail(jobs, store=store, clock=clock, limit=log_limit, container_of=self._speaker)
         self._pending = Pending(jobs, store=store, clock=clock)
-        self._reaper = Reaper(jobs, store=store, installation=installation, clock=clock, keep=keep)
+        self._reaper = Reaper(
+            jobs,
+            store=store,
+            installation=installation,
+            clock=clock,
+            keep=keep,
+            last_look=lambda job: self._tail.last_of_cancelled(job, installation()),
+        )
         self._look_every = min(REAP_EVERY, keep)
         self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept
         self._reaped_at = float("-inf")

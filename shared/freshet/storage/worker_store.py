@@ -72,9 +72,11 @@ class LogPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobLog:
-    """Whose log a job service writes: that of a watch's attempt. `item` is the dotted index path."""
+    """Whose log a job service writes: that of a watch's attempt, or of one that was cancelled. `item` is the dotted
+    index path.
+    """
 
-    bundle: int
+    bundle: int | None  # None: there is no watch any more
     job: str
     run_id: UUID
     task: str
@@ -167,15 +169,18 @@ class WorkerStore:
     def kept_log(self, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
         """What is kept of a job's log, with at least its last `window` bytes; parts that are a `gap` are left out.
 
-        None: the watch is over.
+        None: the watch is over; or, of a job without one, its attempt did not end by a cancel.
         """
-        row = self._database.row("WatchLogKept", {**_whose(where), "window": window, "gap": gap})
+        name = "CancelledLogKept" if where.bundle is None else "WatchLogKept"
+        row = self._database.row(name, {**_whose(where), "window": window, "gap": gap})
         return None if row is None else KeptLog(parts=row["parts"], size=row["size"], tail=row["tail"])
 
     def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
-        """Store the next parts of a watched job's log; False when the watch is over or another has written them."""
+        """Store the next parts of a job's log; False when its watch is over or another has written them."""
         texts = {"numbers": [part.number for part in parts], "texts": [_storable(part.text) for part in parts]}
-        return self._database.run("WatchLogAdd", {**_whose(where), "first": parts[0].number, **texts}) > 0
+        name = "CancelledLogAdd" if where.bundle is None else "WatchLogAdd"
+        row = self._database.row(name, {**_whose(where), "first": parts[0].number, **texts})
+        return bool(row and row["added"])
 
     def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
         """The attempts of a kind in these runs that are not over: where each belongs, item and attempt."""

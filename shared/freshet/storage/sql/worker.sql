@@ -72,10 +72,42 @@ with watch as (
     update engine.bundle set log_parts = log_parts + cardinality(%(numbers)s::int[])
     where id = %(bundle)s and job_name = %(job)s and submitted_at is not null and log_parts = %(first)s
     returning run_id
+),
+added as (
+    insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
+    select watch.run_id, %(task)s, %(item)s, %(attempt)s, %(claim)s, p.number, p.text
+    from watch cross join unnest(%(numbers)s::int[], %(texts)s::text[]) p(number, text)
+    returning part
 )
-insert into log.attempt_log (run_id, task, item, attempt, claim, part, text)
-select watch.run_id, %(task)s, %(item)s, %(attempt)s, %(claim)s, p.number, p.text
-from watch cross join unnest(%(numbers)s::int[], %(texts)s::text[]) p(number, text)
+select count(*)::int as added from added
+
+-- name: CancelledLogKept
+-- The log of a job whose attempt was cancelled. Its watch went with the cancel, what it printed on its way out did not.
+select k.parts, coalesce(k.size, 0)::int as size, coalesce(k.tail, '') as tail
+from engine.task_run t
+cross join lateral (
+    select from engine.work_item
+    where id = (t.id << 24 | case when t.source_kind is null then 0 else substring(%(item)s from '[0-9]+$')::bigint end)
+        and attempt = %(attempt)s and state = 'cancelled'
+    offset 0
+) w
+cross join lateral (
+    select count(*)::int as parts, sum(p.size) as size,
+        string_agg(p.text, '' order by p.part) filter (where p.behind < %(window)s and p.text <> %(gap)s) as tail
+    from (
+        select part, text, octet_length(text) as size, coalesce(sum(octet_length(text)) over later, 0) as behind
+        from log.attempt_log
+        where run_id = %(run_id)s and task = %(task)s and item = %(item)s and attempt = %(attempt)s
+            and claim = %(claim)s
+        window later as (order by part desc rows between unbounded preceding and 1 preceding)
+    ) p
+) k
+where t.run_id = %(run_id)s and t.task = %(task)s
+    and t.index_path = case when t.source_kind is null then %(item)s else regexp_replace(%(item)s, '[.]?[0-9]+$', '') end
+
+-- name: CancelledLogAdd
+select log.add_to_ended(%(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(numbers)s::int[], %(texts)s::text[])
+    as added
 
 -- name: JobOwnerList
 -- Attempts of a kind of task that are not over: in a bundle, or in a report that is not folded yet (its fold makes the

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
+from freshet.domain.model import INDEX_BITS
 from freshet.storage.worker_store import JobLog, KeptLog, LogPart
 from freshet.testing.twins.rows import Bundle, LogLines, TaskRun
 from freshet.testing.twins.tables import Tables
@@ -34,9 +35,9 @@ def note(tables: Tables, bundle: int, sentence: str | None) -> None:
 
 
 def kept_log(tables: Tables, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
-    """What is kept of a watched job's log: whole parts, so that at least the last `window` bytes are among them."""
+    """What is kept of a job's log: whole parts, so that at least the last `window` bytes are among them."""
     watch = _watch_of(tables, where)
-    if watch is None:
+    if watch is None and not (where.bundle is None and _is_cancelled(tables, where)):
         return None
     lines = sorted((row for row in tables.log_lines.values() if _is_of(row, where)), key=lambda row: row.part)
     size, tail = 0, ""
@@ -44,11 +45,13 @@ def kept_log(tables: Tables, where: JobLog, *, window: int, gap: str) -> KeptLog
         if size < window and row.text != gap:
             tail = row.text + tail
         size += len(row.text.encode())
-    return KeptLog(parts=watch.log_parts, size=size, tail=tail)
+    return KeptLog(parts=len(lines) if watch is None else watch.log_parts, size=size, tail=tail)
 
 
 def write_log(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
-    """The next parts, if nobody has written them and the watch goes on."""
+    """The next parts, if nobody has written them and the watch goes on, or there is none."""
+    if where.bundle is None:
+        return _write_after_the_end(tables, where, parts)
     watch = _watch_of(tables, where)
     if watch is None or watch.log_parts != parts[0].number:
         return False
@@ -65,8 +68,28 @@ def add_lines(tables: Tables, run: str, task: str, claim: UUID, part: LogPart) -
     tables.log_lines[number] = LogLines(number, run, task, part.item, part.attempt, claim, part.number, text)
 
 
+def _write_after_the_end(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
+    if parts[0].number != sum(_is_of(row, where) for row in tables.log_lines.values()):
+        return False
+    for part in parts:
+        add_lines(tables, str(where.run_id), where.task, where.claim, part)
+    return True
+
+
+def _is_cancelled(tables: Tables, where: JobLog) -> bool:
+    """Whether a cancel ended the attempt."""
+    scope, _, index = where.item.rpartition(".")
+    places = ((where.item, False, 0), (scope, True, int(index or 0)))
+    for path, mapped, idx in places:
+        task = tables.task_named.get((str(where.run_id), where.task, path))
+        if task is not None and tables.task_runs[task].mapped == mapped:
+            item = tables.items.get(task << INDEX_BITS | idx)
+            return item is not None and (item.attempt, item.state) == (where.attempt, "cancelled")
+    return False
+
+
 def _watch_of(tables: Tables, where: JobLog) -> Bundle | None:
-    row = tables.bundles.get(where.bundle)
+    row = None if where.bundle is None else tables.bundles.get(where.bundle)
     return row if row is not None and row.submitted_at is not None and row.job_name == where.job else None
 
 
