@@ -50,20 +50,10 @@ from unnest(%(bundles)s::bigint[], %(sentences)s::text[]) n(bundle, sentence)
 where b.id = n.bundle and b.submitted_at is not null and b.waits_for is distinct from n.sentence
 
 -- name: WatchLogKept
--- Nothing of the text but its end is fetched: how long a part is stands in its header.
-select b.log_parts as parts, coalesce(k.size, 0)::int as size, coalesce(k.tail, '') as tail
+select b.log_parts as parts, k.size, k.tail
 from engine.bundle b
-cross join lateral (
-    select sum(p.size) as size,
-        string_agg(p.text, '' order by p.part) filter (where p.behind < %(window)s and p.text <> %(gap)s) as tail
-    from (
-        select part, text, octet_length(text) as size, coalesce(sum(octet_length(text)) over later, 0) as behind
-        from log.attempt_log
-        where run_id = %(run_id)s and task = %(task)s and item = %(item)s and attempt = %(attempt)s
-            and claim = %(claim)s
-        window later as (order by part desc rows between unbounded preceding and 1 preceding)
-    ) p
-) k
+cross join lateral log.kept(
+    %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(window)s, %(gap)s) k
 where b.id = %(bundle)s and b.job_name = %(job)s and b.submitted_at is not null
 
 -- name: WatchLogAdd
@@ -83,7 +73,7 @@ select count(*)::int as added from added
 
 -- name: CancelledLogKept
 -- The log of a job whose attempt was cancelled. Its watch went with the cancel, what it printed on its way out did not.
-select k.parts, coalesce(k.size, 0)::int as size, coalesce(k.tail, '') as tail
+select k.parts, k.size, k.tail
 from engine.task_run t
 cross join lateral (
     select from engine.work_item
@@ -91,17 +81,8 @@ cross join lateral (
         and attempt = %(attempt)s and state = 'cancelled'
     offset 0
 ) w
-cross join lateral (
-    select count(*)::int as parts, sum(p.size) as size,
-        string_agg(p.text, '' order by p.part) filter (where p.behind < %(window)s and p.text <> %(gap)s) as tail
-    from (
-        select part, text, octet_length(text) as size, coalesce(sum(octet_length(text)) over later, 0) as behind
-        from log.attempt_log
-        where run_id = %(run_id)s and task = %(task)s and item = %(item)s and attempt = %(attempt)s
-            and claim = %(claim)s
-        window later as (order by part desc rows between unbounded preceding and 1 preceding)
-    ) p
-) k
+cross join lateral log.kept(
+    %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(window)s, %(gap)s) k
 where t.run_id = %(run_id)s and t.task = %(task)s
     and t.index_path = case when t.source_kind is null then %(item)s else regexp_replace(%(item)s, '[.]?[0-9]+$', '') end
 
