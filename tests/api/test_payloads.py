@@ -9,7 +9,9 @@ from api.conftest import Served
 
 
 def kept(api: Served, body: bytes) -> uuid.UUID:
-    (row,) = api.execute("insert into engine.job_payload (job_name, body) values ('J', %s) returning key", body)
+    api.execute("insert into engine.work_item (id) values (7)")
+    insert = "insert into engine.job_payload (job_name, item, attempt, body) values ('J', 7, 1, %s) returning key"
+    (row,) = api.execute(insert, body)
     return uuid.UUID(str(row["key"]))
 
 
@@ -33,3 +35,10 @@ def test_what_is_no_key_is_refused_with_a_pointer(api: Served) -> None:
     answer = httpx.get(f"{api.url}/api/v1/payloads/J", trust_env=False)
     assert answer.status_code == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == ["/path/key"]
+
+
+def test_once_the_attempt_is_over_the_key_opens_nothing(api: Served) -> None:
+    url = f"{api.url}/api/v1/payloads/{kept(api, b'1')}"
+    assert httpx.get(url, trust_env=False).status_code == 200
+    api.execute("update engine.work_item set state = 'succeeded', finished_at = now()")
+    assert httpx.get(url, trust_env=False).status_code == 404

@@ -260,8 +260,8 @@ MUTANTS = (
     bug(
         "job: a submit whose claim was cancelled leaves its container",
         "shared/freshet/execution/reaper.py",
-        "stopped = sum(self._stop(job) for job in going)",
-        "stopped = len(going)",
+        "sum(self._stop(job) for job in going)",
+        "len(going)",
         ("tests/worker/jobs/test_job_failures.py::test_a_cancel_around_the_submit_leaves_no_container",),
     ),
     bug(

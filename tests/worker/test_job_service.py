@@ -89,7 +89,8 @@ def job(rows: Rows, pool: str) -> Job:
 
     def make(script: str, *, timeout_s: float | None = None, attempt: int = 1, **spec: Any) -> int:
         name = f"jobs{rows.one('select count(*) from engine.workflow')}"
-        container = {"image": "/db/s/repo/shell:1", "compute_pool": pool, "command": ["sh", "-c", script], **spec}
+        given = {"image": "/db/s/repo/shell:1", "compute_pool": pool, "command": ["sh", "-c", script], **spec}
+        container = {name: value for name, value in given.items() if value is not None}
         params = {"p": {"type": "integer", "default": 1}}
         workflow = rows.workflow({"name": name, "params": params, "tasks": {"t": {"job_service": container}}})
         task = rows.task(rows.run(workflow, params={"p": 1}), kind="job_service")
@@ -307,10 +308,20 @@ def test_a_job_of_a_new_attempt_is_another_job(job: Job, serve: Serve, rows: Row
     assert name_of(rows, second) == name.removesuffix("_1") + "_2"
 
 
-def test_what_a_container_prints_after_a_cancel_is_kept_too(
-    job: Job, watcher: Watcher, serve: Serve, rows: Rows
+@pytest.mark.parametrize("names", [["main"], ["worker", "main"]])
+def test_what_the_first_container_prints_after_a_cancel_is_kept_too(
+    job: Job, watcher: Watcher, serve: Serve, rows: Rows, names: list[str]
 ) -> None:
-    bundle = job("trap 'echo saved; exit 0' TERM; echo working; while true; do sleep 0.05; done")
+    script = "trap 'echo saved; exit 0' TERM; echo working; while true; do sleep 0.05; done"
+    containers = [
+        {
+            "name": name,
+            "image": "/db/s/repo/shell:1",
+            "command": ["sh", "-c", script if name == names[0] else "sleep 60"],
+        }
+        for name in names
+    ]
+    bundle = job("", image=None, command=None, spec={"containers": containers})
     serve(bundle)
 
     def until_last(line: str) -> None:

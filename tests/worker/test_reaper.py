@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from freshet.domain.errors import UnreachableError
 from freshet.execution import reaper
 from freshet.execution.job_service import job_name
 from freshet.execution.reaper import Reaper
@@ -22,7 +23,6 @@ class Account:
         self.owned: list[dict[str, Any]] = []
         self.refuses = False
         self.asked = 0
-        self.forgotten = 0
 
     def job(self, number: int, status: JobStatus = JobStatus.DONE) -> str:
         name = job_name("I", UUID(int=number), "t", "", 1)
@@ -39,10 +39,6 @@ class Account:
     def job_owners(self, _runs: object) -> list[dict[str, Any]]:
         self.asked += 1
         return self.owned
-
-    def forget_payloads(self) -> int:
-        self.forgotten += 1
-        return 0
 
     def cancel(self, name: str) -> None:
         self.shown[name] = JobStatus.CANCELLING
@@ -106,6 +102,7 @@ def test_of_too_many_the_oldest_are_dropped_early(
     sut.reap(account.rows())
     for number in (2, 3, 4):
         account.job(number)
+    sut.reap(account.rows())
     assert (sut.reap(account.rows()), sut.kept, oldest in account.shown) == (1, 3, False)
 
 
@@ -127,30 +124,40 @@ def test_what_somebody_else_dropped_is_forgotten(account: Account, sut: Reaper) 
     assert (sut.reap(account.rows()), sut.kept) == (0, 0)
 
 
-def test_payloads_are_looked_through_once_a_minute(account: Account, clock: TurnedClock, sut: Reaper) -> None:
-    for _ in range(3):
-        sut.reap([])
-    assert account.forgotten == 1
-    clock.turn(reaper.FORGET_EVERY)
-    sut.reap([])
-    assert account.forgotten == 2
+def looking(account: Account, clock: TurnedClock, look: Any) -> Reaper:
+    return Reaper(
+        account,  # type: ignore[arg-type]
+        store=account,  # type: ignore[arg-type]
+        installation=lambda: "I",
+        clock=clock,
+        keep=KEEP,
+        last_look=look,
+    )
 
 
 def test_each_job_that_ended_is_looked_at_once_and_a_bounded_number_in_a_turn(
     account: Account, clock: TurnedClock
 ) -> None:
     seen: list[str] = []
-    sut = Reaper(
-        account,  # type: ignore[arg-type]
-        store=account,  # type: ignore[arg-type]
-        installation=lambda: "I",
-        clock=clock,
-        keep=KEEP,
-        last_look=lambda job: seen.append(job.name),
-    )
+    sut = looking(account, clock, lambda job: seen.append(job.name))
     names = {account.job(number) for number in range(reaper.LAST_LOOKS + 1)}
     sut.reap(account.rows())
     assert len(seen) == sut.kept == reaper.LAST_LOOKS
     for _ in range(2):
         sut.reap(account.rows())
     assert (len(seen), set(seen)) == (len(names), names)
+
+
+def test_a_look_that_always_fails_holds_up_nobody_and_is_given_up(account: Account, clock: TurnedClock) -> None:
+    def look(_job: JobRow) -> None:
+        raise UnreachableError("the log can't be read")
+
+    sut = looking(account, clock, look)
+    account.job(1)
+    running = account.job(2, JobStatus.RUNNING)
+    for tries in range(reaper.LOOK_TRIES):
+        with pytest.raises(UnreachableError):
+            sut.reap(account.rows())
+        assert (account.shown[running], tries, sut.kept) == (JobStatus.CANCELLING, tries, 0)
+    sut.reap(account.rows())
+    assert sut.kept == 1

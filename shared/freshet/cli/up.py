@@ -187,9 +187,9 @@ class Installation:
             "FRESHET_REDIS_URL": self.redis_url,
             "FRESHET_TOKEN": self.token,
             "FRESHET_DRAIN_GRACE": os.environ.get("FRESHET_DRAIN_GRACE") or str(DRAIN_GRACE),
-            # The emulator's containers run on this machine.
-            "FRESHET_PUBLIC_URL": os.environ.get("FRESHET_PUBLIC_URL") or self.url,
             **(self._emulator.snowflake() if self._emulator else {}),
+            # The emulator's containers run on this machine.
+            **({"FRESHET_PUBLIC_URL": self.url} if self._emulator and "FRESHET_PUBLIC_URL" not in os.environ else {}),
             **({"FRESHET_JOB_POLL": _JOB_POLL} if self._emulator and "FRESHET_JOB_POLL" not in os.environ else {}),
         }
         if self.options.processes is not None:

@@ -90,15 +90,21 @@ def timed_out(timeout: float) -> Outcome:
     return failed(message, kind=JobFailure.TIMEOUT, status="timed_out")
 
 
+def telling(containers: Sequence[ContainerRow]) -> ContainerRow | None:
+    """The container that says why a job has not started: one without its image, else the first with a message."""
+    speaking = [each for each in containers if each.message]
+    return next((each for each in speaking if said(each.message) is JobFailure.IMAGE), next(iter(speaking), None))
+
+
 def cannot_be_pulled(containers: Sequence[ContainerRow]) -> bool:
     """Whether a container waits for an image that can't be pulled."""
-    container = next((each for each in containers if each.message), None)
+    container = telling(containers)
     return container is not None and said(container.message) is JobFailure.IMAGE
 
 
 def not_started(timeout: float, containers: Sequence[ContainerRow], job: JobRow, pool: PoolRow | None) -> Outcome:
     """The container did not start in time. `pool` is the job's, None if it is gone or we may not see it."""
-    container = next((each for each in containers if each.message), None)
+    container = telling(containers)
     message = container.message if container is not None else "no reason given"
     kind = said(message)
     if container is not None and kind is JobFailure.IMAGE:

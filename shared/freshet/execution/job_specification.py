@@ -50,7 +50,7 @@ def submission(preparation: Preparation, spec: JobServiceSpec, prepared: Prepare
     def render(text: str) -> str:
         return passable(preparation.rendered(text, prepared.payload), task)
 
-    context = _context(preparation, prepared, deliver)
+    context = _context(preparation, prepared, _if_read(spec, deliver))
     return Submission(
         specification=_specification(spec, render, context), comment=_comment(preparation, spec, prepared, render)
     )
@@ -140,6 +140,20 @@ def _told(preparation: Preparation, payload: bytes, deliver: Deliver) -> dict[st
         return {"FRESHET_PAYLOAD_URL": deliver(payload)}
     except ValueRefusedError as error:
         raise _refused(preparation, error) from error
+
+
+def _if_read(spec: JobServiceSpec, deliver: Deliver) -> Deliver:
+    """A template that reads FRESHET_PAYLOAD alone would find nothing there."""
+    if spec.spec_template is None or "FRESHET_PAYLOAD_URL" in spec.spec_template:
+        return deliver
+
+    def refuse(payload: bytes) -> str:
+        raise ValueRefusedError(
+            f"it has {len(payload):,} bytes as JSON, {PAYLOAD_LIMIT:,} fit into a container's environment, and"
+            " `spec_template` does not read FRESHET_PAYLOAD_URL, the address of more"
+        )
+
+    return refuse
 
 
 def _payload(preparation: Preparation, payload: Any) -> bytes:

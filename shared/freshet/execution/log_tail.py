@@ -15,7 +15,6 @@ from uuid import NAMESPACE_URL, uuid5
 
 from freshet.domain.errors import FreshetError, UnreachableError
 from freshet.execution.attempt_log import AttemptLog
-from freshet.execution.job_result import speaker_of
 from freshet.execution.job_service import index_path, job_name
 from freshet.execution.job_specification import attempt_of
 from freshet.execution.log_window import GAP, WINDOW, news, settled
@@ -119,10 +118,12 @@ class LogTail:
         Raises UnreachableError.
         """
         where = log_of_job(job, installation)
-        if where is None or self._kept(where) is None:
+        found = None if where is None else self._store.cancelled(where)
+        if where is None or found is None:
             return
+        whose = {"job_name": job.name, "task": where.task, "workflow": found[0], "version": found[1]}
         try:
-            window = _storable(self._jobs.logs(job.name, speaker_of(self._jobs.containers(job.name))))
+            window = _storable(self._jobs.logs(job.name, self._container_of(whose)))
         except SnowflakeRefusedError as error:
             log.logger(job=job.name).info("log_unreadable", message=error.message)
             return

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 WINDOW = 100_000
 #: Characters of an overlap below which it may be chance: a line's end, a common word.
 CERTAIN = 64
-#: What stands where something may be missing, a part of its own (see functions/log_kept.sql).
+#: What stands where something may be missing, a part of its own (see `JobLogKept`).
 GAP = "\n[Freshet: lines may be missing here: more was printed between two looks than Snowflake keeps]\n"
 #: Places at which an overlap is looked for quickly, before the way that is never slow.
 QUICK_TRIES = 200

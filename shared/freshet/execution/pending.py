@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from freshet.domain.errors import FreshetError, UnreachableError
-from freshet.domain.job_failure import JobFailure
-from freshet.execution.job_outcome import said
+from freshet.execution.job_outcome import cannot_be_pulled, telling
 from freshet.runtime import log
 from freshet.runtime.clock import Clock
-from freshet.snowflake import JobRow, JobServices, PoolRow, SnowflakeRefusedError
+from freshet.snowflake import ContainerRow, JobRow, JobServices, PoolRow, SnowflakeRefusedError
 from freshet.storage.database import Row
 from freshet.storage.worker_store import WorkerStore
 
@@ -51,9 +50,14 @@ class Pending:
         return len(notes)
 
     def is_unpullable(self, name: str) -> bool:
-        """Whether the pull of a job's image has failed for so long that waiting is pointless."""
+        """Whether the pull of a job's image has failed for so long that waiting is pointless, and fails now.
+
+        Raises UnreachableError and SnowflakeRefusedError.
+        """
         now = self._clock.monotonic()
-        return now - self._unpulled.get(name, now) >= IMAGE_PATIENCE
+        if now - self._unpulled.get(name, now) < IMAGE_PATIENCE:
+            return False
+        return self._note_pull(name, self._jobs.containers(name))
 
     def _reasons(self, waiting: Sequence[tuple[Row, JobRow]]) -> list[tuple[int, str | None]]:
         self._look([watch["job_name"] for watch, _ in waiting])
@@ -71,14 +75,17 @@ class Pending:
                 log.logger(job=name).info("job_unreadable", message=error.message)
                 continue
             self._messages.pop(name, None)
-            self._messages[name] = message = next((each.message for each in containers if each.message), "")
-            self._note_pull(name, message)
+            container = telling(containers)
+            self._messages[name] = container.message or "" if container is not None else ""
+            self._note_pull(name, containers)
 
-    def _note_pull(self, name: str, message: str) -> None:
-        if said(message) is JobFailure.IMAGE:
+    def _note_pull(self, name: str, containers: Sequence[ContainerRow]) -> bool:
+        failing = cannot_be_pulled(containers)
+        if failing:
             self._unpulled.setdefault(name, self._clock.monotonic())
         else:
             self._unpulled.pop(name, None)
+        return failing
 
     def _pools(self) -> Mapping[str, PoolRow] | None:
         try:

@@ -1,5 +1,4 @@
-"""Jobs that no attempt owns any more: stopped if they run, dropped once nobody can submit them again; and what is kept
-for their containers.
+"""Jobs that no attempt owns any more: stopped if they run, dropped once nobody can submit them again.
 
 Purpose: nothing of an installation is left in Snowflake, and no name is free too early. A name is what makes a submit
 harmless the second time. A worker that stood still between its claim and its submit, while another one took the attempt
@@ -20,10 +19,10 @@ from freshet.storage.worker_store import WorkerStore
 
 #: Ended jobs that are kept at most, the newest: a poll shows no more than 10,000 jobs, those that run among them.
 KEPT_AT_MOST = 2_000
-#: Jobs at whose end somebody else has looked at most in one turn.
-LAST_LOOKS = 100
-#: Seconds between two deletions of payloads that no container will ask for.
-FORGET_EVERY = 60.0
+#: Jobs that ended while nobody watched them, and are looked at once more, at most in one turn.
+LAST_LOOKS = 25
+#: How often a last look is tried at most: after that, nothing is kept of it.
+LOOK_TRIES = 3
 
 
 class Reaper:
@@ -51,7 +50,7 @@ class Reaper:
         # Since when an ended job is known to be nobody's, oldest first. What is once is for ever: an attempt that is
         # over is not issued again, so nobody needs to be asked about these.
         self._over: dict[str, float] = {}
-        self._forgot_at = float("-inf")
+        self._tries: dict[str, int] = {}  # last looks that failed
 
     @property
     def kept(self) -> int:
@@ -62,14 +61,21 @@ class Reaper:
         """Look at the jobs that nobody watches, all of them; how many were stopped or dropped."""
         names = {job.name for job in jobs}
         self._over = {name: since for name, since in self._over.items() if name in names}
+        self._tries = {name: tries for name, tries in self._tries.items() if name in names}
         orphans = self._orphans([job for job in jobs if job.name not in self._over])
-        for job in [job for job in orphans if job.status.is_terminal][:LAST_LOOKS]:  # the others in the next turn
-            self._last_look(job)
-            self._over[job.name] = self._clock.monotonic()
         going = [job for job in orphans if not job.status.is_terminal and job.status is not JobStatus.CANCELLING]
-        stopped = sum(self._stop(job) for job in going)
-        self._forget_payloads()
-        return stopped + sum(self._drop(name) for name in self._due())
+        reaped = sum(self._stop(job) for job in going) + sum(self._drop(name) for name in self._due())
+        # Last, for they take time and may fail: those of which Snowflake still shows what they have printed.
+        self._look_at([job for job in orphans if job.status.is_terminal][:LAST_LOOKS])
+        return reaped
+
+    def _look_at(self, ended: Sequence[JobRow]) -> None:
+        for job in ended:
+            tries = self._tries[job.name] = self._tries.get(job.name, 0) + 1
+            if tries <= LOOK_TRIES:
+                self._last_look(job)
+            del self._tries[job.name]
+            self._over[job.name] = self._clock.monotonic()
 
     def _orphans(self, jobs: Collection[JobRow]) -> list[JobRow]:
         prefix = job_prefix(self._installation())
@@ -78,12 +84,6 @@ class Reaper:
             return []
         owned = {owned_name(self._installation(), row) for row in self._store.job_owners(sorted(set(runs.values())))}
         return [job for job in jobs if job.name in runs and job.name not in owned]
-
-    def _forget_payloads(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._forgot_at >= FORGET_EVERY:
-            self._forgot_at = now
-            self._store.forget_payloads()
 
     def _due(self) -> list[str]:
         until = self._clock.monotonic() - self._keep

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from freshet.bus import Bus
 from freshet.domain.model import JobServiceSpec
 from freshet.execution.contract import Item, Outcome
-from freshet.execution.job_outcome import cannot_be_pulled, gone, not_started, outcome_of, timed_out
+from freshet.execution.job_outcome import gone, not_started, outcome_of, timed_out
 from freshet.execution.job_result import speaker, speaker_of, with_rows
 from freshet.execution.job_service import index_path, job_prefix
 from freshet.execution.log_tail import LogTail
@@ -120,8 +120,8 @@ class Watcher(WatchLoop):
         ended = self._follow_all(watches, shown)
         self._look_into(watches, shown)
         names = {watch["job_name"] for watch in watches}
-        reaped = self._reaper.reap([job for name, job in shown.items() if name not in names])
         self._missing = names - shown.keys()
+        reaped = self._reaper.reap([job for name, job in shown.items() if name not in names])
         self._shown, self._reaped_at = len(shown) - self._reaper.kept, now
         self._forget(set(shown))
         return Watched(ended=ended, reaped=reaped, in_flight=len(watches) - ended)
@@ -189,12 +189,9 @@ class Watcher(WatchLoop):
         spec = self._spec(watch)
         if spec is None or job.status is not JobStatus.PENDING:
             return None
-        late = watch["waiting_s"] > spec.start_timeout
-        if not late and not self._pending.is_unpullable(name):
+        if watch["waiting_s"] <= spec.start_timeout and not self._pending.is_unpullable(name):
             return None
         containers = self._jobs.containers(name)
-        if not late and not cannot_be_pulled(containers):
-            return None  # it could be, since the last look
         self._jobs.cancel(name)
         return not_started(spec.start_timeout, containers, job, self._jobs.pool(job.compute_pool))
 

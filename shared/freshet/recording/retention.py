@@ -1,4 +1,5 @@
-"""Retention: the log's next days are there before they begin, its old days go, and so do old runs.
+"""Retention: the log's next days are there before they begin, its old days go, and so do old runs, and payloads of jobs
+that are over.
 
 Purpose: one pass, called at most once an hour. Guarantees: one recorder at a time does it; every step is short and
 bounded, so a recorder that stops in the middle has done what it has done. Never: a run whose rerun is younger, or a
@@ -23,6 +24,8 @@ AHEAD = 3
 #: Rows that one delete takes, and runs that one pass forgets.
 CHUNK = 10_000
 RUNS = 50
+#: Payloads that one delete takes; each has up to 16 MiB.
+PAYLOADS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +63,7 @@ class RetentionPass:
             )
             rows = default_rows = self._store.prune_defaults(days=self._days, limit=CHUNK)
             runs = self._store.runs(days=self._days, limit=RUNS)
-            rows += sum(self._forget(run) for run in runs)
+            rows += sum(self._forget(run) for run in runs) + self._forget_payloads()
         return Pruned(
             made=made, dropped=dropped, rows=rows, runs=len(runs), more=default_rows >= CHUNK or len(runs) == RUNS
         )
@@ -68,6 +71,12 @@ class RetentionPass:
     def _forget(self, run: UUID) -> int:
         rows = 0
         while (gone := self._store.prune_run(run, limit=CHUNK)) > 0:
+            rows += gone
+        return rows
+
+    def _forget_payloads(self) -> int:
+        rows = 0
+        while (gone := self._store.prune_payloads(limit=PAYLOADS)) > 0:
             rows += gone
         return rows
 

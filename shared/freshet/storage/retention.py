@@ -1,4 +1,4 @@
-"""Days of the log made ahead, old days dropped, old runs forgotten.
+"""Days of the log made ahead, old days dropped, old runs and payloads forgotten.
 
 Purpose: the statements of retention; when and how far is `freshet.recording.retention`. Guarantees: each verb is one
 short transaction; what was done stays done. Never: a run that a younger rerun of its group still needs.
@@ -64,6 +64,10 @@ class Retention:
     def prune_run(self, run: UUID, *, limit: int) -> int:
         """Delete up to `limit` rows of a run, itself last; 0 when nothing is left of it."""
         return self._count("RunPrune", {"run": run, "limit": limit})
+
+    def prune_payloads(self, *, limit: int) -> int:
+        """Delete up to `limit` payloads of job services whose attempt is over; how many went."""
+        return self._count("JobPayloadsPrune", {"limit": limit})
 
     def _count(self, name: str, parameters: dict[str, object]) -> int:
         row = self._database.row(name, parameters)

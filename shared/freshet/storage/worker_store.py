@@ -144,10 +144,6 @@ class WorkerStore:
         key: UUID = row["key"]
         return key
 
-    def forget_payloads(self) -> int:
-        """Delete the payloads of jobs that no attempt has any more; how many."""
-        return self._database.run("JobPayloadsForget", {})
-
     def watch(self, bundle: int, claim: UUID) -> Fact:
         """The job was submitted: the claim becomes a watch. Raises ClaimLostError."""
         row = self._database.row("BundleWatch", {"bundle": bundle, "claim": claim})
@@ -169,18 +165,22 @@ class WorkerStore:
     def kept_log(self, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
         """What is kept of a job's log, with at least its last `window` bytes; parts that are a `gap` are left out.
 
-        None: the watch is over; or, of a job without one, its attempt did not end by a cancel.
+        None: the watch is over, if there was one.
         """
-        name = "CancelledLogKept" if where.bundle is None else "WatchLogKept"
-        row = self._database.row(name, {**_whose(where), "window": window, "gap": gap})
+        row = self._database.row("JobLogKept", {**_whose(where), "window": window, "gap": gap})
         return None if row is None else KeptLog(parts=row["parts"], size=row["size"], tail=row["tail"])
 
     def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
         """Store the next parts of a job's log; False when its watch is over or another has written them."""
         texts = {"numbers": [part.number for part in parts], "texts": [_storable(part.text) for part in parts]}
-        name = "CancelledLogAdd" if where.bundle is None else "WatchLogAdd"
+        name = "EndedLogAdd" if where.bundle is None else "WatchLogAdd"
         row = self._database.row(name, {**_whose(where), "first": parts[0].number, **texts})
         return bool(row and row["added"])
+
+    def cancelled(self, where: JobLog) -> tuple[str, int] | None:
+        """Workflow and version of an attempt that a cancel has ended; None of any other one."""
+        row = self._database.row("JobCancelled", _whose(where))
+        return None if row is None else (row["workflow"], row["version"])
 
     def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:
         """The attempts of a kind in these runs that are not over: where each belongs, item and attempt."""

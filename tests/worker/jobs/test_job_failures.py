@@ -97,6 +97,20 @@ def test_a_pull_that_goes_on_failing_has_a_minute_and_not_all_of_the_start_timeo
     assert failure(rows.reports(bundle))[:2] == ("failed", "image")
 
 
+def test_of_several_containers_the_one_that_cannot_be_pulled_tells_why(
+    told: Told, serve: Serve, watch_until: Any
+) -> None:
+    containers = [
+        {"name": "good", "image": "/db/s/repo/shell:1", "command": ["sleep", "60"]},
+        {"name": "bad", "image": "/x/y/z:1"},
+    ]
+    bundle = told(spec={"containers": containers}, start_timeout="PT0.1S")
+    assert serve(bundle) == []
+    state, kind, message = failure(watch_until(bundle))
+    assert (state, kind) == ("failed", "image")
+    assert message.startswith("The image /x/y/z:1 can't be pulled")
+
+
 def test_a_full_pool_is_a_loss_that_tells_the_pools_nodes(
     job: Job, serve: Serve, watch_until: Any, switch: Any
 ) -> None:

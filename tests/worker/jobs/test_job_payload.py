@@ -10,14 +10,12 @@ from tests.api.conftest import Served, api, door
 from tests.worker.conftest import Serve
 from tests.worker.jobs.conftest import Told
 from tests.worker.rows import Rows
-from tests.worker.test_job_service import name_of
 
 from freshet.execution.job_specification import FETCHED_LIMIT, PAYLOAD_LIMIT
-from freshet.execution.reaper import FORGET_EVERY, Reaper
 from freshet.execution.supervisor import Supervisor
-from freshet.runtime.clock import TurnedClock
 from freshet.runtime.settings import WorkerSettings
-from freshet.snowflake import JobServices
+from freshet.storage.payloads import PART
+from freshet.storage.retention import Retention
 
 __all__ = ["api", "door"]
 
@@ -87,22 +85,28 @@ def test_what_is_too_large_to_be_fetched_fails_the_item(api: Served, told: Told,
     assert "it has 16,777,217 bytes as JSON, and the limit is 16,777,216" in outcome["e"]["message"]
 
 
-def test_a_payload_is_read_by_its_key_alone_and_only_while_somebody_owns_the_job(
-    api: Served, told: Told, serve: Serve, worker: Supervisor, rows: Rows, services: JobServices
+def test_a_template_that_reads_the_payload_alone_is_refused_one_that_is_not_there(
+    api: Served, told: Told, serve: Serve, watch_until: Any
 ) -> None:
-    clock = TurnedClock()
-    reaper = Reaper(services, store=worker.store, installation=worker.store.installation, clock=clock, keep=1.0)
-    bundle = told(image="/a:1", command=["sleep", "60"], params={"p": text_of(PAYLOAD_LIMIT + 1)})
-    serve(bundle)
-    name = name_of(rows, bundle)
-    url = f"{api.url}/api/v1/payloads/{rows.one('select key from engine.job_payload where job_name = %s', name)}"
-    reaper.reap([])
+    template = "spec: {containers: [{name: main, image: /a:1, env: {P: {{ FRESHET_PAYLOAD }} }}]}"
+    (outcome,) = serve(told(spec_template=template, params={"p": text_of(PAYLOAD_LIMIT + 1)}))
+    assert outcome["s"] == "failed"
+    assert "`spec_template` does not read FRESHET_PAYLOAD_URL, the address of more" in outcome["e"]["message"]
+
+
+def test_a_payload_is_read_by_its_key_alone_and_as_long_as_its_attempt_goes_on(
+    api: Served, told: Told, serve: Serve, rows: Rows, worker: Supervisor, database: str
+) -> None:
+    """Whoever holds the bundle, or nobody: a container may run while the attempt is handed back."""
+    retention = Retention(worker.store._database)
+    serve(told(image="/a:1", command=["sleep", "60"], params={"p": text_of(3 * PART)}))
+    url = f"{api.url}/api/v1/payloads/{rows.one('select key from engine.job_payload')}"
+    rows.sql("delete from engine.bundle")
+    assert retention.prune_payloads(limit=10) == 0
     answer = httpx.get(url)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
-    assert answer.json() == {"p": text_of(PAYLOAD_LIMIT + 1)}
-    rows.sql("delete from engine.bundle where id = %s", bundle)
-    reaper.reap([])  # so soon after the last time it does not look
-    assert httpx.get(url).status_code == 200
-    clock.turn(FORGET_EVERY)
-    reaper.reap([])
+    assert int(answer.headers["content-length"]) == 3 * PART
+    assert answer.json() == {"p": text_of(3 * PART)}
+    rows.sql("update engine.work_item set attempt = 2")
     assert httpx.get(url).status_code == 404
+    assert [retention.prune_payloads(limit=10) for _ in range(2)] == [1, 0]

@@ -6,6 +6,9 @@ create or replace function log.add_to_ended(
     p_run uuid, p_task text, p_item text, p_attempt int, p_claim uuid, p_numbers int[], p_texts text[]) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
 as $$
 begin
     perform pg_advisory_xact_lock(hashtextextended(p_claim::text, 0));

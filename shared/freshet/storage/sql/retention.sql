@@ -48,5 +48,21 @@ limit %(limit)s;
 -- name: RunPrune
 select log.prune_run(%(run)s, %(limit)s) as pruned;
 
+-- name: JobPayloadsPrune
+-- Payloads whose attempt is over, which is for ever.
+with gone as (
+    delete from engine.job_payload p
+    where p.job_name = any (array(
+        select q.job_name from engine.job_payload q
+        where not exists (
+            select from engine.work_item w
+            where w.id = q.item and w.attempt = q.attempt and w.state in ('queued', 'running')
+        )
+        limit %(limit)s
+    ))
+    returning p.job_name
+)
+select count(*) as pruned from gone
+
 -- name: RetentionTry
 select pg_try_advisory_lock(%(key)s) as held;

@@ -21,18 +21,11 @@ update engine.bundle set job_name = %(job)s where id = %(bundle)s and claim = %(
 
 -- name: JobPayloadStore
 -- Whoever claims the attempt again says the same payload, and containers that run already keep their key.
-insert into engine.job_payload (job_name, body)
-select job_name, %(body)s from engine.bundle where id = %(bundle)s and claim = %(claim)s and job_name = %(job)s
+insert into engine.job_payload (job_name, item, attempt, body)
+select job_name, items[1], attempts[1], %(body)s from engine.bundle
+where id = %(bundle)s and claim = %(claim)s and job_name = %(job)s
 on conflict (job_name) do update set body = excluded.body
 returning key
-
--- name: JobPayloadRead
-select body from engine.job_payload where key = %(key)s
-
--- name: JobPayloadsForget
--- A payload is written after its job's name stands in the bundle, so none is without an owner too early.
-delete from engine.job_payload p
-where not exists (select from engine.bundle where job_name = p.job_name)
 
 -- name: WatchList
 select b.id, b.run_id, b.partition, b.task_run_id, b.items, b.attempts, b.timeout_s, b.job_name, b.submitted_at,
@@ -49,12 +42,28 @@ update engine.bundle b set waits_for = n.sentence
 from unnest(%(bundles)s::bigint[], %(sentences)s::text[]) n(bundle, sentence)
 where b.id = n.bundle and b.submitted_at is not null and b.waits_for is distinct from n.sentence
 
--- name: WatchLogKept
-select b.log_parts as parts, k.size, k.tail
-from engine.bundle b
-cross join lateral log.kept(
-    %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(window)s, %(gap)s) k
-where b.id = %(bundle)s and b.job_name = %(job)s and b.submitted_at is not null
+-- name: JobLogKept
+-- Of a watched job, or (no bundle) of one whose attempt is over. Nothing of the text but its end is fetched: how long a
+-- part is stands in its header.
+select coalesce(b.log_parts, k.parts) as parts, coalesce(k.size, 0)::int as size, coalesce(k.tail, '') as tail
+from (values (%(bundle)s::bigint)) watched (id)
+left join lateral (
+    select id, log_parts from engine.bundle
+    where id = watched.id and job_name = %(job)s and submitted_at is not null
+    offset 0
+) b on true
+cross join lateral (
+    select count(*)::int as parts, sum(p.size) as size,
+        string_agg(p.text, '' order by p.part) filter (where p.behind < %(window)s and p.text <> %(gap)s) as tail
+    from (
+        select part, text, octet_length(text) as size, coalesce(sum(octet_length(text)) over later, 0) as behind
+        from log.attempt_log
+        where run_id = %(run_id)s and task = %(task)s and item = %(item)s and attempt = %(attempt)s
+            and claim = %(claim)s
+        window later as (order by part desc rows between unbounded preceding and 1 preceding)
+    ) p
+) k
+where b.id is not null or watched.id is null
 
 -- name: WatchLogAdd
 -- The number of parts is the fence: of two watchers that read the same lines one writes them.
@@ -71,22 +80,22 @@ added as (
 )
 select count(*)::int as added from added
 
--- name: CancelledLogKept
--- The log of a job whose attempt was cancelled. Its watch went with the cancel, what it printed on its way out did not.
-select k.parts, k.size, k.tail
+-- name: JobCancelled
+-- The workflow of an attempt that ended by a cancel.
+select r.workflow, r.version
 from engine.task_run t
+cross join lateral (select workflow, version from engine.run where id = t.run_id offset 0) r
 cross join lateral (
     select from engine.work_item
     where id = (t.id << 24 | case when t.source_kind is null then 0 else substring(%(item)s from '[0-9]+$')::bigint end)
         and attempt = %(attempt)s and state = 'cancelled'
     offset 0
 ) w
-cross join lateral log.kept(
-    %(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(window)s, %(gap)s) k
 where t.run_id = %(run_id)s and t.task = %(task)s
+    and t.index_path = any (array[%(item)s, regexp_replace(%(item)s, '[.]?[0-9]+$', '')])
     and t.index_path = case when t.source_kind is null then %(item)s else regexp_replace(%(item)s, '[.]?[0-9]+$', '') end
 
--- name: CancelledLogAdd
+-- name: EndedLogAdd
 select log.add_to_ended(%(run_id)s, %(task)s, %(item)s, %(attempt)s, %(claim)s, %(numbers)s::int[], %(texts)s::text[])
     as added
 

@@ -37,7 +37,7 @@ def note(tables: Tables, bundle: int, sentence: str | None) -> None:
 def kept_log(tables: Tables, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
     """What is kept of a job's log: whole parts, so that at least the last `window` bytes are among them."""
     watch = _watch_of(tables, where)
-    if watch is None and not (where.bundle is None and _is_cancelled(tables, where)):
+    if watch is None and where.bundle is not None:
         return None
     lines = sorted((row for row in tables.log_lines.values() if _is_of(row, where)), key=lambda row: row.part)
     size, tail = 0, ""
@@ -61,6 +61,20 @@ def write_log(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
     return True
 
 
+def cancelled(tables: Tables, where: JobLog) -> tuple[str, int] | None:
+    """Workflow and version of an attempt that a cancel has ended."""
+    scope, _, index = where.item.rpartition(".")
+    for path, mapped, idx in ((where.item, False, 0), (scope, True, int(index or 0))):
+        task = tables.task_named.get((str(where.run_id), where.task, path))
+        if task is None or tables.task_runs[task].mapped != mapped:
+            continue
+        item = tables.items.get(task << INDEX_BITS | idx)
+        if item is not None and (item.attempt, item.state) == (where.attempt, "cancelled"):
+            run = tables.runs[str(where.run_id)]
+            return run.workflow, run.version
+    return None
+
+
 def add_lines(tables: Tables, run: str, task: str, claim: UUID, part: LogPart) -> None:
     """One part of an attempt's log."""
     number = tables.next_id("attempt_log")
@@ -74,18 +88,6 @@ def _write_after_the_end(tables: Tables, where: JobLog, parts: Sequence[LogPart]
     for part in parts:
         add_lines(tables, str(where.run_id), where.task, where.claim, part)
     return True
-
-
-def _is_cancelled(tables: Tables, where: JobLog) -> bool:
-    """Whether a cancel ended the attempt."""
-    scope, _, index = where.item.rpartition(".")
-    places = ((where.item, False, 0), (scope, True, int(index or 0)))
-    for path, mapped, idx in places:
-        task = tables.task_named.get((str(where.run_id), where.task, path))
-        if task is not None and tables.task_runs[task].mapped == mapped:
-            item = tables.items.get(task << INDEX_BITS | idx)
-            return item is not None and (item.attempt, item.state) == (where.attempt, "cancelled")
-    return False
 
 
 def _watch_of(tables: Tables, where: JobLog) -> Bundle | None:

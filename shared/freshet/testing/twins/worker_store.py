@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 import orjson
 
@@ -80,22 +80,14 @@ class WorkerStoreTwin(WorkerStore):
 
     @verb
     def store_payload(self, bundle: int, claim: UUID, job: str, payload: bytes) -> UUID:
-        """Keep the payload of a named job; its key follows from the name, so that a seed replays."""
+        """Keep the payload of a named job; its key follows from a number, so that a seed replays."""
         row = self._tables.bundles.get(bundle)
         if row is None or (row.claim, row.job_name) != (claim, job):
             raise ClaimLostError
-        key = uuid5(NAMESPACE_URL, job)
+        known = self._tables.payloads.get(job)
+        key = known[0] if known else UUID(int=self._tables.next_id("job_payload"))
         self._tables.payloads[job] = (key, payload)
         return key
-
-    @verb
-    def forget_payloads(self) -> int:
-        """Delete the payloads of jobs that no attempt has any more."""
-        owned = {row.job_name for row in self._tables.bundles.values()}
-        gone = self._tables.payloads.keys() - owned
-        for job in gone:
-            del self._tables.payloads[job]
-        return len(gone)
 
     @verb
     def watch(self, bundle: int, claim: UUID) -> Fact:
@@ -117,6 +109,11 @@ class WorkerStoreTwin(WorkerStore):
     def kept_log(self, where: JobLog, *, window: int, gap: str) -> KeptLog | None:
         """What is kept of a job's log."""
         return jobs.kept_log(self._tables, where, window=window, gap=gap)
+
+    @verb
+    def cancelled(self, where: JobLog) -> tuple[str, int] | None:
+        """Workflow and version of an attempt that a cancel has ended."""
+        return jobs.cancelled(self._tables, where)
 
     @verb
     def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
