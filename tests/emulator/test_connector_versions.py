@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def hold(python: str, port: int) -> dict[str, Any]:
 
 
 def test_the_installed_connector_holds_the_contract(emulator: EmulatorProcess) -> None:
-    assert not hold(sys.executable, emulator.port)["connector"].startswith("4.")
+    assert hold(sys.executable, emulator.port)["connector"] == version("snowflake-connector-python")
 
 
 def test_connector_4_holds_the_contract(emulator: EmulatorProcess) -> None:
@@ -41,8 +42,8 @@ def test_connector_4_holds_the_contract(emulator: EmulatorProcess) -> None:
 
 def old_interpreter() -> Path:
     """The interpreter of an environment with the old connector, made once and kept."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    home = Path(tempfile.gettempdir()) / f"freshet-tests-connector-{OLD_CONNECTOR}-{version}"
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    home = Path(tempfile.gettempdir()) / f"freshet-tests-connector-{OLD_CONNECTOR}-{ours}"
     home.mkdir(exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

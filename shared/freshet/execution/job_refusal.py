@@ -25,7 +25,8 @@ GRANTS = {
 }
 _MISSING = re.compile(r"(?P<kind>[A-Z][A-Za-z ]*?) '(?P<name>.+?)' does not exist or not authorized", re.DOTALL)
 _PREFIX = re.compile(
-    r"^\s*\d{6} \(\w{5}\):\s*(?:[0-9a-f-]{36}:\s*)?|(?:SQL compilation error|SQL access control error):\s*"
+    # Connector 4 says None for a query that has no id.
+    r"^\s*\d{6} \(\w{5}\):\s*(?:(?:[0-9a-f-]{36}|None):\s*)?|(?:SQL compilation error|SQL access control error):\s*"
 )
 
 
