@@ -14,8 +14,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="se
 
 SERVED = """
 import atexit, json, os, signal, sys
-atexit.register(lambda: print("left", flush=True))
-print(json.dumps({
+atexit.register(lambda: (sys.stdout.write("left\\n"), sys.stdout.flush()))
+# In one write, for two of them share the file, and `print` may be unbuffered.
+sys.stdout.write(json.dumps({
     "name": __name__,
     "argv": sys.argv,
     "path": sys.path[0],
@@ -25,7 +26,7 @@ print(json.dumps({
     "session": os.getsid(0) == os.getpid(),
     "default": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
     "random": __import__("random").random(),
-}))
+}) + "\\n")
 sys.exit(7)
 """
 PARENT = """
