@@ -8,11 +8,15 @@ test that flushes all databases, or stops or kills a server, takes `own_postgres
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+from hypothesis import Phase
 
 from freshet.testing import servers
 from freshet.testing.servers import Server, Session
 
+# For tests.mutants: whether an example is found, not how small it can be.
+hypothesis.settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.reuse, Phase.generate])
 _SESSION = pytest.StashKey[Session]()
 
 
