@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from freshet.execution import log_window
-from freshet.execution.log_window import CERTAIN, WINDOW, News, news, overlap, settled
+from freshet.execution.log_window import CERTAIN, GAP, WINDOW, News, news, overlap, settled
 
 #: Lines that repeat, of characters of one to four bytes, some of them empty.
 LINES = st.lists(st.sampled_from(["", "tick", "naïve", "…", "😀", "tock tock", "{}"]), max_size=60)
@@ -52,13 +52,15 @@ def test_lines_that_differ_are_there_once_each_while_looks_overlap(count: int, s
     assert not any(each.gap for _, _, each in seen)
 
 
+@example(count=65, size=207, looks=[69])
 @given(st.integers(1, 80), st.integers(8, 300), LOOKS)
 def test_no_line_is_there_twice_however_small_the_window_and_what_is_lost_is_marked(
     count: int, size: int, looks: Sequence[int]
 ) -> None:
     text = "".join(f"<{number:03}>\n" for number in range(count)).encode()
     seen = watched(text, size, looks)
-    told = told_of(seen)
+    # With its marks, as it is kept: where something is missing, the halves of two lines could make one that was there.
+    told = "".join(f"{GAP if each.gap else ''}{each.text}" for _, _, each in seen)
     for number in range(count):
         assert told.count(f"<{number:03}>") <= 1
     if told != text.decode().removesuffix("\n"):
