@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.emulator.fixtures import services
 from tests.emulator.server import EmulatorProcess
 
 from freshet.snowflake import JobServices
+
+__all__ = ["services"]
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +17,6 @@ def emulator() -> Iterator[EmulatorProcess]:
     running = EmulatorProcess()
     yield running
     assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
 
 
 @pytest.fixture

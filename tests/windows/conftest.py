@@ -2,11 +2,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.emulator.fixtures import emulator, services
 from tests.emulator.server import EmulatorProcess
 from tests.windows.site import Site
 from tests.windows.workers import Workers, jobs_of
 
-from freshet.snowflake import JobServices
+__all__ = ["emulator", "services"]
 
 
 @pytest.fixture
@@ -14,20 +15,6 @@ def site(database: str, redis: str) -> Iterator[Site]:
     made = Site(database, redis)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -2,16 +2,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from tests.emulator.server import EmulatorProcess
+from tests.emulator.fixtures import emulator, services
 from tests.worker.rows import Rows
 
 from freshet.bus import Bus, Message
 from freshet.execution.supervisor import Supervisor
 from freshet.runtime.settings import WorkerSettings
-from freshet.snowflake import JobServices
 from freshet.storage.database import Database
 from freshet.storage.worker_store import WorkerStore
 from freshet_worker.main import build
+
+__all__ = ["emulator", "services"]
 
 MODULE = "tests.worker.sample_processes"
 #: A worker that serves so many bundles.
@@ -82,17 +83,3 @@ def work(rows: Rows) -> Callable[..., int]:
         return rows.bundle(rows.task(run, values=list(values)), range(len(values)), timeout_s=timeout_s)
 
     return work
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture
-def services(emulator: EmulatorProcess) -> Iterator[JobServices]:
-    found = emulator.services()
-    yield found
-    found.close()

@@ -23,8 +23,9 @@ router = APIRouter(prefix="/api/v1/payloads", tags=["operations"])
 )
 def read_payload(door: TheDoor, key: UUID) -> StreamingResponse:
     """What a container finds in FRESHET_PAYLOAD, when that is too large for an environment."""
-    size = door.payloads.size(key)
-    if size is None:
+    found = door.payloads.read(key)
+    if found is None:
         raise Problem(404, "not_found", "There is no such payload, or its attempt is over.")
+    size, parts = found
     headers = {"Cache-Control": "no-store", "Content-Length": str(size)}
-    return StreamingResponse(door.payloads.parts(key, size), media_type="application/json", headers=headers)
+    return StreamingResponse(parts, media_type="application/json", headers=headers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from freshet.storage.database import Database
+from freshet.storage.database import Database, Row
 
 #: Bytes that one statement reads.
 PART = 256 * 1024
@@ -20,15 +20,21 @@ class Payloads:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def size(self, key: UUID) -> int | None:
-        """Bytes of the payload; None for an unknown key, or once its attempt is over. Raises UnreachableError."""
-        row = self._database.row("JobPayloadSize", {"key": key})
-        return int(row["size"]) if row else None
+    def read(self, key: UUID) -> tuple[int, Iterator[bytes]] | None:
+        """The payload, JSON: its bytes, and its parts as they are asked for, fewer if the attempt ends meanwhile.
 
-    def parts(self, key: UUID, size: int) -> Iterator[bytes]:
-        """The payload, JSON; less than `size` bytes if its attempt ends meanwhile. Raises UnreachableError."""
-        for at in range(0, size, PART):
-            row = self._database.row("JobPayloadPart", {"key": key, "at": at, "size": PART})
+        None for an unknown key, or once the attempt is over. Raises UnreachableError, also while parts are read.
+        """
+        first = self._part(key, 0)
+        return None if first is None else (int(first["size"]), self._parts(key, first))
+
+    def _parts(self, key: UUID, first: Row) -> Iterator[bytes]:
+        yield bytes(first["part"])
+        for at in range(PART, first["size"], PART):
+            row = self._part(key, at)
             if row is None:
                 return
             yield bytes(row["part"])
+
+    def _part(self, key: UUID, at: int) -> Row | None:
+        return self._database.row("JobPayloadPart", {"key": key, "at": at, "size": PART})

@@ -89,10 +89,12 @@ def flight(jobs: int, seconds: float) -> Json:
 def _plateau(seen: Show, meter: Meter, jobs: int) -> Json:
     """What is asked and used while all of them run."""
     before, cpu, began = seen.statements(), meter.cpu(), time.monotonic()
-    while seen.jobs("RUNNING") == jobs and time.monotonic() - began < 60.0:
+
+    def over() -> bool:
         meter.look()
-        seen.made.look_after()
-        time.sleep(1.0)
+        return seen.jobs("RUNNING") < jobs or time.monotonic() - began >= 60.0
+
+    seen.made.await_(over, "a minute, or the first end", 120.0)
     asked, seconds = seen.statements() - before, time.monotonic() - began
     turns, logs = asked["SHOW JOB SERVICES"], asked["SYSTEM$GET_SERVICE_LOGS"]
     seen.demand(turns > 0, "nobody asked for the jobs' states while all of them ran")
