@@ -13,7 +13,7 @@ from tests.recording.mirrored import TABLES, assert_equal, copies, finish, origi
 from tests.recording.test_tables import six_jobs
 from tests.windows.crash import window
 from tests.windows.site import Site
-from tests.windows.workers import Workers
+from tests.windows.workers import Workers, jobs_of
 
 from freshet.snowflake import JobServices, SnowflakeRefusedError
 from freshet.storage.record import Recording
@@ -31,19 +31,7 @@ def emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
 @pytest.fixture
 def recorders(database: str, redis: str, tmp_path: Path, emulator: EmulatorProcess) -> Iterator[Workers]:
     site = Site(database, redis, turned=False)
-    recorders = Workers(
-        site,
-        tmp_path,
-        FRESHET_SNOWFLAKE_MIRROR="true",
-        FRESHET_SNOWFLAKE_ACCOUNT="local",
-        FRESHET_SNOWFLAKE_HOST="127.0.0.1",
-        FRESHET_SNOWFLAKE_PORT=str(emulator.port),
-        FRESHET_SNOWFLAKE_PROTOCOL="http",
-        FRESHET_SNOWFLAKE_USER="freshet",
-        FRESHET_SNOWFLAKE_PASSWORD="freshet",
-        FRESHET_SNOWFLAKE_DATABASE="FRESHET",
-        FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
-    )
+    recorders = jobs_of(site, tmp_path, emulator, FRESHET_SNOWFLAKE_MIRROR="true")
     recorders.leave_the_rest_to_processes()
     yield recorders
     recorders.close()

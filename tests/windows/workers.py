@@ -102,8 +102,8 @@ class Workers:
         return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.directory.glob("worker-*.log")))
 
 
-def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess) -> Workers:
-    """Workers that serve job services on this emulator."""
+def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess, **more: str) -> Workers:
+    """Workers that serve job services on this emulator, with `more` settings."""
     return Workers(
         site,
         directory,
@@ -115,6 +115,7 @@ def jobs_of(site: Site, directory: Path, emulator: EmulatorProcess) -> Workers:
         FRESHET_SNOWFLAKE_PASSWORD="freshet",
         FRESHET_SNOWFLAKE_DATABASE="FRESHET",
         FRESHET_SNOWFLAKE_SCHEMA="PUBLIC",
+        **more,
         FRESHET_JOB_POLL="0.2",
         FRESHET_JOB_KEEP="0.1",
     )
