@@ -51,6 +51,21 @@ DOCUMENTS: Sequence[dict[str, Any]] = (
         },
     },
     {
+        "name": "chain",
+        "tasks": {
+            "a": _PROCESS,
+            "b": {**_PROCESS, "after": ["a"]},
+            "c": {**_PROCESS, "after": ["a"], "retries": _RETRIED},
+            "d": {**_PROCESS, "after": ["b", "c"], "on_failure": "continue"},
+            "never": {**_PROCESS, "after": ["b"], "run_if": "any_failed"},
+            "e": {"process": "q@1.0.0", "after": ["d", "never"], "run_if": "all_done"},
+            # So many that a decision sees a part of them.
+            **{f"t{n}": {**_PROCESS, "after": [f"t{n - 1}" if n else "e"]} for n in range(12)},
+            "map": {**_PROCESS, "after": ["t3"], "for_each": "2"},
+        },
+        "finally": {"end": _PROCESS},
+    },
+    {
         "name": "jobs",
         "params": {"n": {"type": "integer", "default": 3}},
         "tasks": {
@@ -101,6 +116,7 @@ class Script:
             (12, self._end),
             (3, self._end_with_effect),
             (8, self._shift),
+            (12, self._go_on),
             (4, self._submit),
             (3, self._end_job),
             (2, self._ring),
@@ -235,6 +251,16 @@ class Script:
         if not any(bundle.published_at and bundle.unheld for bundle in self._first.bundles()):
             return None
         return f"shift {ends}", lambda side: side.work(worker, tokens, ends)
+
+    def _go_on(self) -> Drawn | None:
+        place = self._place(lambda bundle: bundle.unheld and bundle.due_at is None and len(bundle.items) == 1)
+        if place is None:
+            return None
+        tokens = [self._uuid(), self._uuid()]
+        self._tokens += tokens
+        end = self._outcome(0) if self._random.random() < 0.15 else self._success()
+        worker, before = self._random.choice(_WORKERS), self._random.random() < 0.3
+        return f"go on {place} {end} {before}", lambda side: side.go_on(place, worker, tokens, end, before=before)
 
     def _submit(self) -> Drawn | None:
         place = self._place(lambda bundle: bundle.claim is not None and len(bundle.items) == 1)

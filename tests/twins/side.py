@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from tests.engine.harness import sign_of_life
 from tests.twins.backing import Backing
 from tests.twins.reading import canonical
@@ -15,6 +16,7 @@ from tests.twins.reading import canonical
 from freshet.definition import compile_workflow
 from freshet.domain.errors import ClaimLostError, FreshetError
 from freshet.domain.model import INDEX_BITS, Trigger, Workflow
+from freshet.engine.eager import EagerDispatch
 from freshet.engine.fold import Folder
 from freshet.engine.pace import Pace
 from freshet.engine.refill import Refill
@@ -176,6 +178,25 @@ class Side:
                 told.append((claimed.document, self.backing.workers.finish(bundle.id, token, body)))
         tables = self.backing.tables()
         return [(_named(tables, document), ended) for document, ended in told]
+
+    def go_on(self, place: int, worker: str, tokens: Sequence[UUID], end: Mapping[str, Any], *, before: bool) -> Any:
+        """Claim a bundle, and end it eagerly: reported with the decision, or `before` it."""
+        bundle = self.bundles()[place]
+        claimed = self.backing.workers.claim(bundle.id, worker, tokens[0])
+        eager = EagerDispatch(self.backing.store, self.bus, self._workflow, worker=worker, queues=["p@1.0.0"])
+        if claimed is None or not eager.may_end(claimed):
+            return claimed is None
+        noted: list[int] = []
+        body = _placed(bundle, [end])
+        if before:
+            self.backing.workers.finish(bundle.id, tokens[0], body)
+        outcomes = [] if before else [orjson.dumps(each) for each in body]
+        onward = eager.end(claimed, outcomes, claim=tokens[1], note=noted.append)
+        if onward is None:
+            return "left"
+        assert noted == [each.bundle for each in onward[:1] if each is not None]
+        facts = [fact["type"] for _, told in onward[1] for fact in orjson.loads(told)]
+        return facts, None if onward[0] is None else _named(self.backing.tables(), onward[0].document)
 
     def submit(self, place: int, token: UUID, job: str) -> Any:
         """Store a job's name, and let the claim become a watch."""

@@ -69,6 +69,28 @@ def test_what_a_killed_worker_had_not_reported_is_done_by_another(workers: Worke
     assert_whole(workers, run, repeated=repeated)
 
 
+@window("eager.decided", "eager.committed")
+@pytest.mark.parametrize(("point", "repeated"), [("eager.decided", 1), ("eager.committed", 0)])
+def test_a_worker_killed_while_it_goes_on_leaves_the_next_task_to_another(
+    workers: Workers, point: str, repeated: int
+) -> None:
+    first = {"process": "window_plain@1.0.0", "input": "7"}
+    tasks = {"first": first, "second": {**first, "after": ["first"]}, "third": {**EFFECT, "after": ["second"]}}
+    workers.site.apply({"name": "chain", "tasks": tasks})
+    run = workers.site.start("chain")
+    workers.until_killed(workers.start("tests.windows.service", point))
+    workers.start()
+    found = workers.until_recorded(run)
+    assert (found["state"], found["tasks"]["third"]["result"]) == ("succeeded", 7)
+    tries = workers.tries()
+    assert (len(tries), sum(tries.values())) == (3, 3 + repeated), tries
+    written = workers.site.sql("select attempt from public.window_effect where run_id = %s", str(run))
+    assert [row["attempt"] for row in written] == [1]
+    workers.until(lambda: not workers.site.sql("select id from engine.outbox where run_id is not null"))
+    assert workers.site.sql("select id from engine.bundle union all select id from engine.report") == []
+    workers.site.assert_recorded_once(run)
+
+
 @window("item.ran", "item.committed")
 @pytest.mark.parametrize(("point", "repeated"), [("item.ran", 1), ("item.committed", 0)])
 def test_a_worker_killed_around_an_items_commit_leaves_the_effect_once(

@@ -48,7 +48,9 @@ def bus(redis: str) -> Iterator[Bus]:
 
 @pytest.fixture
 def worker(database: str, redis: str) -> Iterator[Supervisor]:
-    settings = WorkerSettings(database_url=database, redis_url=redis, processes=(MODULE,), queues=("q",))
+    settings = WorkerSettings(
+        database_url=database, redis_url=redis, processes=(MODULE,), queues=("q",), eager_dispatch=False
+    )
     worker = build(settings)
     yield worker
     worker.close()

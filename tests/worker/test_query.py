@@ -46,6 +46,7 @@ def settings(database: str, redis: str, emulator: EmulatorProcess) -> WorkerSett
         snowflake_password="freshet",
         snowflake_database="FRESHET",
         snowflake_schema="PUBLIC",
+        eager_dispatch=False,  # what is reported is looked at here
     )
 
 

@@ -14,6 +14,7 @@ from freshet.bus import Bus, QueueWorker
 from freshet.definition import compile_workflow
 from freshet.domain.errors import DefinitionError
 from freshet.domain.model import SNOWFLAKE, Kind, Workflow
+from freshet.engine.eager import EagerDispatch
 from freshet.execution.connections import Connections, configured_account, read_connections
 from freshet.execution.job_service import JobLauncher
 from freshet.execution.nursery import Nursery
@@ -31,6 +32,7 @@ from freshet.runtime.service import run_service
 from freshet.runtime.settings import WorkerSettings, load
 from freshet.snowflake import JobServices, Queries, SnowflakeSettings
 from freshet.storage.database import Database
+from freshet.storage.engine_store import EngineStore
 from freshet.storage.leadership import WATCHER, Leadership, query_watcher
 from freshet.storage.reads import Reads
 from freshet.storage.worker_store import WorkerRow, WorkerStore
@@ -69,8 +71,10 @@ def build(settings: WorkerSettings) -> Supervisor:
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     signals, clock = Signals(), SystemClock()
     store = WorkerStore(database := Database(database_url, name="worker", sessions=3))
+    definitions = Versions(store)
     bus = Bus(redis_url := settings.redis_url.get_secret_value(), name="freshet-worker")
     queue_worker = QueueWorker(redis_url, name=worker, queues=queues, stop=signals.stop_bundle)
+    eager = EagerDispatch(EngineStore(database), bus, definitions, worker=worker, queues=queues)
     stopwatch, holding = Stopwatch(clock), Holding()
     pulse = Pulse(
         WorkerRow(id=worker, lock_key=new_lock_key(), hostname=socket.gethostname(), pid=os.getpid(), queues=queues),
@@ -93,10 +97,11 @@ def build(settings: WorkerSettings) -> Supervisor:
         signals=signals,
         stopwatch=stopwatch,
         pulse=pulse,
-        definitions=Versions(store),
+        definitions=definitions,
         limits=Limits(max_log_bytes=settings.max_log_bytes, drain_grace=settings.drain_grace),
         holding=holding,
         databases=frozenset(connections.postgres),
+        eager=eager if settings.eager_dispatch else None,
     )
     _serve_snowflake(supervisor, settings, connections, database)
     return supervisor

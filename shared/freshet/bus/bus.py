@@ -152,12 +152,15 @@ class Bus:
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
-    def announce(self, facts: Iterable[tuple[int, bytes]]) -> None:
-        """Append committed outbox rows (id, body) to the capped stream."""
+    def announce(self, facts: Iterable[tuple[int, bytes]], *, watched: Sequence[str] = ()) -> int:
+        """Append committed outbox rows (id, body) to the capped stream; how many of the queues hold a message."""
         with translated(), self.client.pipeline(transaction=False) as pipe:
             for outbox_id, body in facts:
                 pipe.xadd(FACTS, {"id": outbox_id, "body": body}, maxlen=FACTS_KEPT, approximate=True)
-            pipe.execute()
+            if watched:
+                pipe.exists(*(Queue.redis_queue_namespace_prefix + name for name in watched))  # an empty list is none
+            answers = pipe.execute()
+        return int(answers[-1]) if watched else 0
 
     def tail(self, after: str = "$", *, seconds: float = LONGEST_BLOCK) -> list[tuple[str, bytes]]:
         """Entries (stream id, body) after a stream id, blocking up to `seconds`; `$` means from now on."""

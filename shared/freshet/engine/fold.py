@@ -139,7 +139,7 @@ class Folder:
         for run in taken.runs:
             kinds = [kind for run_id, kind in taken.requests if run_id == run.id]
             fold = self._run_fold(run, nodes[run.id], batch, taken.now)
-            decision.extend(_decide_run(fold, outcomes[run.id], kinds))
+            decision.extend(decide_run(fold, outcomes[run.id], kinds))
         return decision
 
     def _run_fold(self, run: RunRow, nodes: Sequence[TaskRunRow], batch: EngineBatch, now: str) -> RunFold:
@@ -195,7 +195,8 @@ def _messages(decision: Decision, put: Put) -> list[Message]:
     ]
 
 
-def _decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[str]) -> Decision:
+def decide_run(fold: RunFold, outcomes: Sequence[OutcomeRow], kinds: Sequence[str]) -> Decision:
+    """What follows for one run from what came in."""
     if "start" in kinds:
         fold.start()
     # Reports before a cancel: what was committed wins over what was not.

@@ -138,3 +138,8 @@ class LoadedScope:
 def is_map(task: Task) -> bool:
     """Whether its items are scopes."""
     return task.kind is Kind.MAP
+
+
+def is_plain(task: Task) -> bool:
+    """Whether it is one item, which a worker's child runs: nothing to expand, no place in a pool to be counted."""
+    return not task.mapped and task.kind in {Kind.PROCESS, Kind.PYTHON, Kind.SQL}

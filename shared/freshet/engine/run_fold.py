@@ -19,7 +19,7 @@ from freshet.domain.states import RunState, TaskState, is_final
 from freshet.engine.decision import Decision
 from freshet.engine.expansion import Expansion
 from freshet.engine.facts import Fact, run_fact, task_fact
-from freshet.engine.loaded import LoadedScope, LoadedTask, is_map
+from freshet.engine.loaded import LoadedScope, LoadedTask, is_map, is_plain
 from freshet.engine.outcomes import Outcomes
 from freshet.engine.pace import Pace
 from freshet.engine.reach import Reach
@@ -220,6 +220,7 @@ class RunFold:
 
     def decided(self) -> Decision:
         """The rows of this run, its facts last."""
+        self.decision.fresh = _in_order(self.decision.fresh)
         self.decision.extend(self._outcomes.finished())
         for _, loaded in sorted(self._by_id.items()):  # in whatever order they came to be seen
             change = loaded.change()
@@ -230,6 +231,11 @@ class RunFold:
         if self._facts:
             self.decision.facts.append({"run_id": self.run.id, "body": self._facts})
         return self.decision
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that it changes, once decided, are tasks of one item each that a worker runs itself."""
+        return all(is_plain(self._by_id[row["id"]].task) for row in self.decision.nodes)
 
     def _note(self, loaded: LoadedTask) -> None:
         if loaded.started_now:
@@ -253,7 +259,7 @@ class RunFold:
             self.decision.runs.append(row | {"cancel": self._asked_to_cancel})
 
     def _error(self) -> dict[str, Any] | None:
-        for loaded in self._scopes[None].tasks.values():
+        for loaded in sorted(self._scopes[None].tasks.values(), key=lambda each: each.row.id):
             if loaded.node.state is TaskState.FAILED and loaded.node.error:
                 sentence = f"Task {loaded.row.task} failed: {loaded.node.error.get('message')}"
                 return {"class": loaded.node.error.get("class"), "message": sentence, "task": loaded.row.task}
@@ -295,3 +301,9 @@ class RunFold:
         parents = [sibling(task.path, name) for name in task.after]
         children = self.workflow.children(task.path)
         return {"task": task.path, "kind": task.kind.value, "parents": parents, "children": children}
+
+
+def _in_order(fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New bundles by task and item, not by when the rules came to see their tasks, which hangs on what was loaded."""
+    rows = sorted(fresh, key=lambda row: (row["task_run_id"], row["first"]))
+    return [row | {"turn": turn} for row, turn in zip(rows, sorted(row["turn"] for row in fresh), strict=True)]

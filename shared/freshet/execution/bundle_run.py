@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
-from freshet.bus import Bus
 from freshet.domain.errors import ClaimLostError, UnreachableError
 from freshet.execution.bundle_logs import BundleLogs
 from freshet.execution.channel import Sent
 from freshet.execution.contract import Item, Outcome, failed
 from freshet.execution.ledger import Ledger
 from freshet.execution.nursery import Nursery
+from freshet.execution.onward import Onward
 from freshet.execution.payload import Preparation, Prepared, spec_of
 from freshet.execution.results import answered
 from freshet.execution.signals import Signals
@@ -56,25 +56,25 @@ class BundleRun:
         preparation: Preparation,
         *,
         store: WorkerStore,
-        bus: Bus,
         nursery: Nursery,
         signals: Signals,
         rules: Rules,
         insist: Callable[[Callable[[], None]], None],
+        onward: Onward,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`insist` repeats what Postgres' absence has stopped."""
+        """`insist` repeats what Postgres' absence has stopped; `onward` may decide what follows."""
         claimed = preparation.claimed
         self._preparation = preparation
         self._claimed = claimed
         self._items: list[Prepared] = preparation.items()
         self._store = store
-        self._bus = bus
         self._nursery = nursery
         self._signals = signals
         self._rules = rules
         self._insist = insist
+        self._onward = onward
         self._monotonic, self._pause = monotonic, pause
         done = claimed.document["bundle"]["done"]
         self._ledger = Ledger(store, bundle=claimed.bundle, claim=claimed.claim, total=len(self._items), done=done)
@@ -99,12 +99,13 @@ class BundleRun:
         """Until every item is reported. Raises ClaimLostError, and UnreachableError once it has to give up."""
         try:
             self._feed()
-            self._tell(lambda: self._bus.announce([self._claimed.fact]))
+            self._onward.announce(self._claimed)
             while not self._over():
                 self._turn()
             self._return_rest()
-            self._report_all()
-            self._wake_if_due()
+            if not self._go_on():
+                self._report_all()
+                self._wake_if_due()
         finally:
             self._leave()
 
@@ -115,8 +116,10 @@ class BundleRun:
         heard = self._await_child()
         self._enforce()
         self._report_if_due()
+        if self._over():
+            return
         self._wake_if_due()
-        if heard and not self._over() and not self._begin_asked:
+        if heard and not self._begin_asked:
             self._pause(CROWD)
 
     # --- the child --------------------------------------------------------------------------------------------------
@@ -254,7 +257,8 @@ class BundleRun:
     def _patience(self) -> float | None:
         """Seconds until something is due without the child's doing."""
         now = self._monotonic()
-        known = (self._item_due(), self._report_due(), self._stop_due(), self._drain_due(), self._logs.due)
+        stop = None if self._stop_since is None else self._stop_since + CANCEL_GRACE
+        known = (self._item_due(), self._report_due(), stop, self._signals.drain_deadline, self._logs.due)
         due = [each for each in known if each is not None]
         if self._unheard:
             due.append(self._woken_at + WAKE_EVERY)
@@ -262,12 +266,6 @@ class BundleRun:
 
     def _item_due(self) -> float | None:
         return None if self._rules.timeout is None else self._item_since + self._rules.timeout
-
-    def _stop_due(self) -> float | None:
-        return None if self._stop_since is None else self._stop_since + CANCEL_GRACE
-
-    def _drain_due(self) -> float | None:
-        return self._signals.drain_deadline
 
     def _report_due(self) -> float | None:
         if self._begin_asked:
@@ -367,6 +365,16 @@ class BundleRun:
             self._signals.wait(max(0.0, self._retry_at - self._monotonic()))
         self._logs.write()
 
+    def _go_on(self) -> bool:
+        """Report and decide what follows in one transaction, where that is ours; False: nothing of this happened."""
+        if len(self._items) > 1 or self._signals.draining or self._stop_since is not None:
+            return False
+        self._logs.write()
+        if not self._onward.end(self._claimed, self._ledger.pending):
+            return False
+        self._ledger.note_committed()
+        return True
+
     def _return_rest(self) -> None:
         """What a draining worker has not begun is free for another at once."""
         while not self._ledger.complete:
@@ -379,14 +387,7 @@ class BundleRun:
 
     def _wake(self) -> None:
         self._unheard, self._woken_at = False, self._monotonic()
-        self._tell(lambda: self._bus.wake_dispatcher([self._claimed.document["bundle"]["partition"]]))
-
-    def _tell(self, say: Callable[[], None]) -> None:
-        try:
-            say()
-        except UnreachableError as error:
-            # A wake-up is a hint: what it is about stands in Postgres, and is looked for there.
-            log.logger().debug("wake_lost", message=error.message)
+        self._onward.leave(self._claimed)
 
     def _leave(self) -> None:
         """A child that is still busy with a bundle that is over for us is killed; so is one that was told to end."""

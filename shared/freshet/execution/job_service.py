@@ -204,7 +204,7 @@ class JobLauncher:
         partition = claimed.document["bundle"]["partition"]
         self._tell(lambda: self._bus.wake_dispatcher([partition]))
 
-    def _tell(self, say: Callable[[], None]) -> None:
+    def _tell(self, say: Callable[[], object]) -> None:
         try:
             say()
         except UnreachableError as error:

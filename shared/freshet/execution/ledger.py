@@ -74,6 +74,10 @@ class Ledger:
         except DataError:
             self._finish_singly()
 
+    def note_committed(self) -> None:
+        """What was pending has been committed by somebody else."""
+        self._drop(len(self.pending))
+
     def holds(self) -> bool:
         """Whether the claim is still ours. Raises UnreachableError."""
         return self._store.progress(self._bundle, self._claim) is not None

@@ -156,7 +156,7 @@ class QueryLauncher:
         self._insist(lambda: self._store.finish(claimed.bundle, claimed.claim, [outcome.document(item, 0.0)]))
         self._tell(lambda: self._bus.wake_dispatcher([claimed.document["bundle"]["partition"]]))
 
-    def _tell(self, say: Callable[[], None]) -> None:
+    def _tell(self, say: Callable[[], object]) -> None:
         try:
             say()
         except UnreachableError as error:

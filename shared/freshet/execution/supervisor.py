@@ -19,6 +19,7 @@ from freshet.domain.errors import ClaimLostError, FreshetError, UnreachableError
 from freshet.domain.model import ENGINE, Kind, Task
 from freshet.execution.bundle_run import BundleRun, Rules
 from freshet.execution.nursery import Nursery
+from freshet.execution.onward import EagerDispatch, Onward
 from freshet.execution.payload import Definitions, Preparation
 from freshet.execution.pulse import Pulse
 from freshet.execution.signals import Signals
@@ -107,27 +108,42 @@ class Supervisor:
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     new_claim: Callable[[], UUID] = uuid4
+    eager: EagerDispatch | None = None
     _popped: tuple[int, UUID] | None = None
     _begun: bool = False
+    _onward: Onward = field(init=False)
+
+    def __post_init__(self) -> None:
+        queues = self.queue_worker.queue_names()
+        self._onward = Onward(self.bus, self.eager, queues=queues, new_claim=self.new_claim)
 
     def once(self) -> PassResult:
-        """Work through the next bundle, waiting a moment for it. Raises UnreachableError."""
+        """Work through the next bundle, waiting a moment for it, and what follows. Raises UnreachableError."""
         self._begin()
+        claimed = self._claim()
+        if claimed is None:
+            return PassResult()
+        with self.stopwatch.busy():
+            while claimed is not None:
+                fault.reach("worker.claimed")
+                with self.holding.of(claimed.bundle):
+                    self._work(claimed)
+                claimed = self._onward.take()
+        return PassResult(did=1)
+
+    def _claim(self) -> Claimed | None:
+        if self._popped is None:
+            self._popped, self._onward.asked = self._onward.asked, None
         if self._popped is None and (bundle := self.queue_worker.pop()) is not None:
             self._popped = bundle, self.new_claim()
         if self._popped is None:
-            return PassResult()
+            return None
         # Asked again after an outage, it is the same claim: the first answer may have been lost after its commit.
         bundle, claim = self._popped
         fault.reach("worker.popped")
         claimed = self.store.claim(bundle, self.worker, claim)
         self._popped = None
-        if claimed is None:
-            return PassResult()
-        fault.reach("worker.claimed")
-        with self.stopwatch.busy(), self.holding.of(claimed.bundle):
-            self._work(claimed)
-        return PassResult(did=1)
+        return claimed
 
     def stop(self) -> None:
         """Drain: safe in a signal handler."""
@@ -182,10 +198,10 @@ class Supervisor:
     def _serve(self, preparation: Preparation) -> None:
         reason = self._unserved(preparation)
         if reason is not None:
-            self._announce(preparation.claimed)
+            self._onward.announce(preparation.claimed)
             self._hand_back(preparation.claimed, reason)
         elif (launcher := self._launcher(preparation.task)) is not None:
-            self._announce(preparation.claimed)
+            self._onward.announce(preparation.claimed)
             reason = launcher.launch(preparation)
             if reason is not None:
                 self._hand_back(preparation.claimed, reason)
@@ -210,11 +226,11 @@ class Supervisor:
         BundleRun(
             preparation,
             store=self.store,
-            bus=self.bus,
             nursery=self.nursery,
             signals=self.signals,
             rules=rules,
             insist=self.insist,
+            onward=self._onward,
             monotonic=self.monotonic,
             pause=self.pause,
         ).run()
@@ -239,7 +255,7 @@ class Supervisor:
                 return
             rest = _handed_back(claimed.document, done, reason)
             self.insist(lambda: self.store.finish(bundle, claim, rest))
-            self.bus.wake_dispatcher([claimed.document["bundle"]["partition"]])
+            self._onward.leave(claimed)
         except (ClaimLostError, UnreachableError, StatementError) as error:
             log.logger(bundle=bundle).info("hand_back_lost", message=error.message)
 
@@ -259,12 +275,6 @@ class Supervisor:
                 if self.signals.overdue:
                     raise
             self.signals.wait(backoff(failures))
-
-    def _announce(self, claimed: Claimed) -> None:
-        try:
-            self.bus.announce([claimed.fact])
-        except UnreachableError as error:
-            log.logger().debug("wake_lost", message=error.message)  # the recorder reads gaps from Postgres
 
 
 def _handed_back(document: Mapping[str, Any], done: int, reason: str) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ POINTS: Final = {
     "worker.claimed": "a bundle is claimed, no item has begun",
     "worker.heard": "an outcome is known to the supervisor, it is not committed",
     "worker.reported": "outcomes are committed, the dispatcher was not woken",
+    "eager.decided": "a worker has reported, decided and claimed what follows, the commit has not begun",
+    "eager.committed": "a worker's own decision is committed, nothing of it is published, begun or announced",
     "item.ran": "the user's code returned, its writes and its report are not committed",
     "item.committed": "an item's writes and its report are committed, its supervisor does not know it",
     "shared.ran": "items that share a transaction have returned, nothing of them is committed",

@@ -226,6 +226,10 @@ class WorkerSettings(
     connections: str | None = Field(
         None, description="TOML file of the named connections of sql tasks: Snowflake accounts and Postgres servers"
     )
+    eager_dispatch: bool = Field(
+        default=True,
+        description="Whether a worker that ends a task decides what follows while nothing waits for it: true or false",
+    )
     drain_grace: Seconds = Field(30.0, description="Seconds that a draining worker gives its running bundle")
     items_per_child: int = Field(100_000, ge=1, description="Items after which the warm child is made again")
     max_log_bytes: int = Field(1_048_576, ge=1024, description="Log kept of one attempt, bytes")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from psycopg.types.json import Jsonb
@@ -19,6 +20,7 @@ from psycopg.types.json import Jsonb
 from freshet.storage.database import Database, Row, Session
 from freshet.storage.engine_rows import OutcomeRow, Overview, Put, RunRow, Taken, TaskRunRow, read
 from freshet.storage.statements import statement
+from freshet.storage.worker_store import Claimed, claimed_of
 
 #: libpq options of every dispatcher session.
 OPTIONS = "-c lock_timeout=1s -c idle_in_transaction_session_timeout=3s"
@@ -33,6 +35,17 @@ class EngineBatch:
     def take(self, partitions: Sequence[int], *, limit: int, runs: Sequence[str] | None = None) -> Taken | None:
         """Lock runs, fold their reports, load what a decision needs; None when the inbox is empty."""
         taken = self._value("TakeInbox", partitions=list(partitions), limit=limit, runs=_list(runs))
+        return None if taken is None else _taken(taken)
+
+    def finish_and_take(
+        self, bundle: Mapping[str, Any], claim: UUID, outcomes: Sequence[orjson.Fragment]
+    ) -> Taken | None:
+        """End a claimed bundle (as `engine.claim` describes it) with its outcomes, if they are not committed yet, and
+        take its run, if it is free. Raises ClaimLostError.
+        """
+        body = Jsonb(list(outcomes), orjson.dumps) if outcomes else None
+        where = {"bundle": bundle["id"], "partition": bundle["partition"], "run": bundle["run_id"]}
+        taken = self._value("FinishAndTake", claim=claim, outcomes=body, **where)
         return None if taken is None else _taken(taken)
 
     def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
@@ -92,12 +105,25 @@ class EngineBatch:
         filled = {name: rows for name, rows in decision.items() if rows}
         if not filled:
             return Put()
-        done = self._value("PutDecision", decision=Jsonb(filled), now=now)
-        return Put(
-            bundles=[(bundle, queue) for bundle, queue in done["bundles"]],
-            announced=_announced(done["announced"]),
-            released=done["released"],
+        return _put(self._value("PutDecision", decision=Jsonb(filled), now=now))
+
+    def put_and_claim(
+        self,
+        decision: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        now: str,
+        queues: Sequence[str],
+        worker: str,
+        claim: UUID,
+    ) -> tuple[Put, Claimed | None]:
+        """Write a decision, and claim the first of its published bundles that is for one of the queues."""
+        filled = {name: rows for name, rows in decision.items() if rows}
+        if not filled:
+            return Put(), None
+        answer = self._value(
+            "PutAndClaim", decision=Jsonb(filled), now=now, queues=list(queues), worker=worker, claim=claim
         )
+        return _put(answer["done"]), claimed_of(answer["claim"], claim)
 
     def _value(self, name: str, **parameters: Any) -> Any:
         row = self._session.execute(statement(name), parameters).fetchone()
@@ -250,6 +276,14 @@ def _taken(taken: Mapping[str, Any]) -> Taken:
         full=taken["full"],
         runs=[read(RunRow, row) for row in taken["runs"]],
         nodes=_nodes(taken["nodes"]),
+    )
+
+
+def _put(done: Mapping[str, Any]) -> Put:
+    return Put(
+        bundles=[(bundle, queue) for bundle, queue in done["bundles"]],
+        announced=_announced(done["announced"]),
+        released=done["released"],
     )
 
 

@@ -105,11 +105,7 @@ class WorkerStore:
     def claim(self, bundle: int, worker: str, claim: UUID) -> Claimed | None:
         """Take a bundle; None when it is gone, taken, watched or not due yet."""
         row = self._database.row("BundleClaim", {"bundle": bundle, "worker": worker, "claim": claim})
-        document = row["claim"] if row else None
-        if document is None:
-            return None
-        fact = (document["outbox"], orjson.dumps(document.pop("fact")))
-        return Claimed(claim=claim, document=document, fact=fact)
+        return claimed_of(row["claim"] if row else None, claim)
 
     def finish(self, bundle: int, claim: UUID, outcomes: Sequence[Outcome]) -> bool:
         """End the bundle's next items; True when that was the last of it. Raises ClaimLostError."""
@@ -287,6 +283,14 @@ class WorkerStore:
                 "texts": [_storable(part.text) for part in parts],
             },
         )
+
+
+def claimed_of(document: dict[str, Any] | None, claim: UUID) -> Claimed | None:
+    """What engine.claim answered."""
+    if document is None:
+        return None
+    fact = (document["outbox"], orjson.dumps(document.pop("fact")))
+    return Claimed(claim=claim, document=document, fact=fact)
 
 
 def _storable(text: str) -> str:

@@ -179,7 +179,8 @@ METRICS: tuple[Instrument, ...] = (
         name="freshet.dispatch.hop",
         shape=Shape.HISTOGRAM,
         unit="s",
-        description="From the oldest report of a batch to the publication of what it led to; one value per batch.",
+        description="From the oldest report of a batch to the publication of what it led to; one value per batch."
+        " What workers decide themselves is not in it.",
         source="dispatcher",
     ),
     Instrument(

@@ -15,7 +15,7 @@ $$;
 -- LATERAL … OFFSET 0: a join against a table that was never analysed reads the whole map instead of the bundle. The
 -- settings below hold inside the function only; a plan made while a table was tiny would else be a sequential scan,
 -- cached by the session while the table grows.
-create or replace function engine.claim(bundle_id bigint, worker_id text, token uuid) returns jsonb
+create or replace function engine.take_claim(bundle_id bigint, worker_id text, token uuid) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -34,10 +34,6 @@ declare
     fact jsonb;
     outbox_id bigint;
 begin
-    -- A crash of the server may forget a claim: its worker then finds it lost, and what it did through the engine's
-    -- Postgres is taken back. That is what a claim is for, so nobody has to wait for the disk here. A job service's is
-    -- on disk with the job's name, before anything is submitted.
-    perform set_config('synchronous_commit', 'off', true);
     update engine.bundle
     set claim = token, worker = worker_id, claimed_at = now(),
         expires_at = now() + make_interval(secs => timeout_s * (cardinality(items) - done) + 5)
@@ -100,6 +96,19 @@ begin
         'parents', parents,
         'outbox', outbox_id,
         'fact', fact);
+end
+$$;
+
+-- The same as a transaction of its own. A crash of the server may forget a claim: its worker then finds it lost, and what
+-- it did through the engine's Postgres is taken back. That is what a claim is for, so nobody has to wait for the disk
+-- here. A job service's is on disk with the job's name, before anything is submitted.
+create or replace function engine.claim(bundle_id bigint, worker_id text, token uuid) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    return engine.take_claim(bundle_id, worker_id, token);
 end
 $$;
 

@@ -6,6 +6,14 @@ select engine.take_inbox(%(partitions)s::smallint[], %(limit)s, %(runs)s::uuid[]
 -- name: PutDecision
 select engine.put(%(decision)s, %(now)s) as done
 
+-- name: FinishAndTake
+select engine.finish_and_take(
+    %(bundle)s, %(claim)s, %(outcomes)s, %(partition)s::smallint, %(run)s
+) as taken
+
+-- name: PutAndClaim
+select engine.put_and_claim(%(decision)s, %(now)s, %(queues)s::text[], %(worker)s, %(claim)s) as put
+
 -- name: OpenScope
 select engine.open_scope(%(rows)s) as nodes
 

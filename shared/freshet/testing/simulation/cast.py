@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from freshet.bus import Heartbeat
+from freshet.bus import Bus, Heartbeat
+from freshet.domain.model import Workflow
+from freshet.engine.eager import EagerDispatch
 from freshet.recording import Measures
 from freshet.storage.reads import Reads
 from freshet.storage.record import Recorded
+from freshet.testing.simulation.workload import QUEUES
 from freshet.testing.simulation.world import Process
 from freshet.testing.twins.bus import BusTwin
 from freshet.testing.twins.engine_store import EngineStoreTwin
@@ -162,3 +165,17 @@ class WorkflowOfRun(Mapping[str, str]):
 def number_of(name: str) -> int:
     """A number for a name."""
     return int.from_bytes(name.encode()[-7:], "big")
+
+
+def eager_dispatch(
+    tables: Tables,
+    passage: Passage,
+    bus: Bus,
+    definitions: Callable[[str, int], Workflow],
+    *,
+    worker: str,
+    draw: Callable[[], float],
+) -> EagerDispatch:
+    """A worker's own dispatch of what follows."""
+    store = EngineStoreTwin(tables, passage, owner=worker)
+    return EagerDispatch(store, bus, definitions, worker=worker, queues=QUEUES, draw=draw)

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
-from freshet.domain.model import Kind, Workflow
+from freshet.domain.model import Workflow
 from freshet.engine.dispatcher import Dispatcher
 from freshet.engine.fold import Folder
 from freshet.engine.pace import Pace
@@ -45,13 +45,14 @@ from freshet.testing.simulation.cast import (
     Untold,
     WatchedStore,
     WorkflowOfRun,
+    eager_dispatch,
     number_of,
 )
 from freshet.testing.simulation.child import BenchTwin, ChannelTwin, ChildTwin, SignalsTwin
 from freshet.testing.simulation.jobs import Account, JobServicesTwin
 from freshet.testing.simulation.payloads import Payloads
 from freshet.testing.simulation.user_code import UserCode
-from freshet.testing.simulation.workload import PROCESSES, Workload
+from freshet.testing.simulation.workload import PROCESSES, QUEUES, Workload
 from freshet.testing.simulation.world import Doorway, Process, Server, World, WorldClock
 from freshet.testing.twins.bus import BusTwin, FactReaderTwin, QueueWorkerTwin
 from freshet.testing.twins.engine_store import PartitionLocksTwin
@@ -66,7 +67,6 @@ from freshet.testing.twins.worker_store import WorkerStoreTwin
 
 #: When every world begins, by its database's clock.
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
-QUEUES = (*(process.ref for process in PROCESSES), Kind.PYTHON.value, Kind.JOB_SERVICE.value)
 
 
 @dataclass(kw_only=True)
@@ -296,6 +296,7 @@ class Installation:
             monotonic=self.clock.monotonic,
             pause=world.pause,
             new_claim=self.new_uuid,
+            eager=eager_dispatch(self.tables, postgres, bus, self.definition, worker=name, draw=world.random.random),
         )
         if self.workload.jobs:
             self._serve_jobs(process, supervisor)

@@ -33,6 +33,7 @@ ISOLATED = ProcessSpec(name="apart", version="1.0.0", isolation="process")
 #: What items of a bundle commit together.
 SHARED = ProcessSpec(name="share", version="1.0.0")
 PROCESSES = (PROCESS, ISOLATED, SHARED)
+QUEUES = (*(process.ref for process in PROCESSES), Kind.PYTHON.value, Kind.JOB_SERVICE.value)
 JOB = JobServiceSpec(image="/db/schema/repo/image:1", compute_pool="POOL", start_timeout=60.0)
 
 

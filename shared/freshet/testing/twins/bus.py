@@ -95,10 +95,11 @@ class BusTwin(Bus):
         return mark
 
     @command
-    def announce(self, facts: Iterable[tuple[int, bytes]]) -> None:
-        """Append committed outbox rows (id, body) to the capped stream."""
+    def announce(self, facts: Iterable[tuple[int, bytes]], *, watched: Sequence[str] = ()) -> int:
+        """Append committed outbox rows (id, body) to the capped stream; how many of the queues hold a message."""
         for outbox_id, body in facts:
             self._redis.add(FACTS, outbox_id, body, newest=self._kept)
+        return sum(1 for length in lengths(self._redis, list(watched)).values() if length)
 
     @command
     def tail(self, after: str = "$", *, seconds: float = LONGEST_BLOCK) -> list[tuple[str, bytes]]:

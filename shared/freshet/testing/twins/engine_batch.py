@@ -8,14 +8,19 @@ others in while rows are half written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
+
+import orjson
 
 from freshet.domain.errors import UnreachableError
 from freshet.domain.model import INDEX_BITS
 from freshet.storage.engine_rows import Put, Taken, TaskRunRow
 from freshet.storage.engine_store import EngineBatch
-from freshet.testing.twins import ending, expansion, inbox, reach
+from freshet.storage.worker_store import Claimed
+from freshet.testing.twins import ending, expansion, fence, inbox, reach
 from freshet.testing.twins.decision import put
 from freshet.testing.twins.passage import Passage
 from freshet.testing.twins.rows import TaskRun
@@ -41,6 +46,10 @@ class EngineBatchTwin(EngineBatch):
             return None
         locked = self._lock(found.runs)
         self._let_others_run()
+        return self._taken(found, locked, now)
+
+    def _taken(self, found: inbox.Inbox, locked: frozenset[str], now: datetime) -> Taken:
+        tables = self._tables
         requests = inbox.take_requests(self._written(), found.requests, locked)
         folded = inbox.fold(tables, found.reports, locked, now)
         cancelled = {run for run, kind in requests if kind == "cancel"}
@@ -55,6 +64,19 @@ class EngineBatchTwin(EngineBatch):
             runs=[inbox.run_row(tables.runs[run]) for run in sorted(locked)],
             nodes=self._rows(nodes),
         )
+
+    def finish_and_take(
+        self, bundle: Mapping[str, Any], claim: UUID, outcomes: Sequence[orjson.Fragment]
+    ) -> Taken | None:
+        """End a claimed bundle, if that is not done yet, and take its run, if it is free and that was a success."""
+        tables, now = self._written(), self._tables.clock()
+        locked = self._lock([bundle["run_id"]])
+        if outcomes:
+            fence.finish(tables, bundle["id"], claim, outcomes)
+        reports = [row for row in tables.reports.values() if row.bundle_id == bundle["id"]][-1:]
+        if not locked or not reports or [each["s"] for each in reports[0].body] != ["succeeded"]:
+            return None
+        return replace(self._taken(inbox.Inbox(reports, [], full=False), locked, now), waited=None)
 
     def open_scope(self, rows: Sequence[Mapping[str, Any]]) -> list[TaskRunRow]:
         """Make pending TaskRuns."""
@@ -111,6 +133,21 @@ class EngineBatchTwin(EngineBatch):
         if not any(decision.values()):
             return Put()
         return put(self._written(), decision, datetime.fromisoformat(now), self._free)
+
+    def put_and_claim(
+        self,
+        decision: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        now: str,
+        queues: Sequence[str],
+        worker: str,
+        claim: UUID,
+    ) -> tuple[Put, Claimed | None]:
+        """Write a decision, and claim the first of its published bundles that is for one of the queues."""
+        done = self.put(decision, now=now)
+        key = next((bundle for bundle, queue in done.bundles if queue in queues), None)
+        taken = None if key is None else fence.claim(self._tables, key, worker, claim)
+        return done, None if taken is None else Claimed(claim=claim, document=taken[0], fact=taken[1])
 
     # --- for the store -----------------------------------------------------------------------------------------------
 
