@@ -442,17 +442,25 @@ def test_a_message_without_a_bundle_is_dropped(work: Work, serve: Serve, worker:
 
 
 def test_a_draining_worker_returns_what_it_has_not_begun(
-    work: Work, serve: Serve, rows: Rows, worker: Supervisor
+    work: Work, serve: Serve, rows: Rows, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = work("hold", ["1", "2", "3"])
     rows.sql("select pg_advisory_lock(4711)")
+    told, child = threading.Event(), worker.nursery.child()
+    tell = child.tell
+
+    def tell_and_say(what: bytes) -> None:
+        tell(what)
+        told.set()
+
+    monkeypatch.setattr(child, "tell", tell_and_say)
 
     def drain() -> None:
         other = Rows(rows.url)
         until(lambda: other.one(f"select count(*) from pg_locks where objid = 4711 and not granted and {HERE}"))
         other.close()
         worker.stop()
-        until(lambda: worker.signals.draining)
+        assert told.wait(60)
         rows.sql("select pg_advisory_unlock(4711)")
 
     join = beside(drain)

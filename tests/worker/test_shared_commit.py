@@ -54,13 +54,36 @@ def test_items_that_do_not_write_keep_their_place_among_those_that_do(work: Work
         ("try: connection.execute('select 1/0')\nexcept Exception: pass", "the process went on"),
     ],
 )
-def test_what_a_failed_item_wrote_is_taken_back_alone(
+def test_what_a_failed_item_wrote_is_taken_back_and_nobody_elses(
     work: Work, serve: Serve, rows: Rows, bad: str, message: str
 ) -> None:
     outcomes = serve(work("share", [1, bad, 3]))
     assert states(outcomes) == ["succeeded", "failed", "succeeded"]
     assert message in outcomes[1]["e"]["message"]
     assert effects(rows) == ["1", "3"]
+    # It could not be taken back alone: each was served again, by itself. From now on it could.
+    assert transactions(rows) == 3
+    rows.sql("truncate public.effect, engine.report")
+    assert states(serve(work("share", [1, bad, 3]))) == ["succeeded", "failed", "succeeded"]
+    assert effects(rows) == ["1", "3"]
+    assert transactions(rows) == 1
+
+
+def test_an_item_that_fails_before_others_have_written_costs_nobody_a_second_try(
+    work: Work, serve: Serve, rows: Rows
+) -> None:
+    begun = "context.logger.info('begun')"
+    outcomes = serve(work("share", ["connection.execute('select 1/0')", begun, begun]))
+    assert states(outcomes) == ["failed", "succeeded", "succeeded"]
+    logs = rows.sql("select string_agg(text, '') as text from log.attempt_log where item > '0' group by item")
+    assert [row["text"].count("begun") for row in logs] == [1, 1]
+
+
+def test_an_item_that_fails_without_having_written_costs_nobody_a_second_try(
+    work: Work, serve: Serve, rows: Rows
+) -> None:
+    outcomes = serve(work("share-some", [1, "no number", 3]))
+    assert states(outcomes) == ["succeeded", "failed", "succeeded"]
     assert transactions(rows) == 1
 
 
@@ -93,7 +116,7 @@ def test_what_only_the_commit_refuses_fails_the_item_that_wrote_it(work: Work, s
     assert effects(rows) == sorted(["1", again, "4"])
 
 
-@pytest.mark.parametrize("end", ["commit", "rollback", "commit; begin"])
+@pytest.mark.parametrize("end", ["commit", "rollback", "commit; begin", "commit; begin; select 1/0"])
 def test_an_item_that_ends_the_transaction_fails_all_that_shared_it_and_no_other(
     work: Work, serve: Serve, end: str
 ) -> None:

@@ -46,6 +46,7 @@ class Bench:
             complain=lambda _: None,
             end_output=lambda _: None,
             committed=self.committed.append,
+            failed=lambda: None,
             monotonic=lambda: self.now,
         )
 

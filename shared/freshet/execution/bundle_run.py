@@ -23,6 +23,7 @@ from freshet.execution.nursery import Nursery
 from freshet.execution.onward import Onward
 from freshet.execution.payload import Preparation, Prepared, spec_of
 from freshet.execution.results import answered
+from freshet.execution.shared_turns import HELD_EVERY
 from freshet.execution.signals import Signals
 from freshet.runtime import fault, log
 from freshet.runtime.service import backoff
@@ -202,7 +203,7 @@ class BundleRun:
                 self._stopped = True
             case "held":
                 self._held += 1
-                self._item_since = self._monotonic()
+                self._item_since = self._monotonic() + HELD_EVERY
             case "apart":
                 self._logs.end()
                 self._go_apart()

@@ -32,6 +32,10 @@ from freshet.execution.sql import SqlExecutor
 from freshet.runtime import fault
 from freshet.storage.session import FinishRefusedError, ProcessSession, Turn
 
+#: After an item has failed in a transaction that it shared, so many bundles have a savepoint before each item: a
+#: failure then costs that item alone, and not all that share its transaction.
+CAREFUL_BUNDLES = 100
+
 
 class Bench:
     """Where bundles are worked through."""
@@ -66,6 +70,7 @@ class Bench:
         self._logger = AttemptLogger()
         self._bundle: Mapping[str, Any] = {}
         self._controls = b""  # what the supervisor has said beside the channel; such a child takes no further bundle
+        self._careful = 0  # bundles left in which an item that shares a transaction can be taken back alone
         self._reported = 0  # items of the bundle that are known to be committed
 
     def run_bundle(self, message: Mapping[str, Any]) -> None:
@@ -75,6 +80,7 @@ class Bench:
         self._reported = message["done"]
         executor = self._executor(message["kind"], message["spec"])
         shared = self._shared_turns(message)
+        self._careful = max(0, self._careful - 1)
         for position, item in enumerate(message["items"], start=message["first"]):
             self._read_control()
             if self._controls:
@@ -96,6 +102,7 @@ class Bench:
             complain=self._complain,
             end_output=self._end_output,
             committed=self._note_committed,
+            failed=self._note_failed,
             monotonic=self._monotonic,
         )
 
@@ -118,10 +125,16 @@ class Bench:
     def _turn(self, position: int, *, shared: bool) -> Turn:
         claim = UUID(self._bundle["claim"])
         before_begin = partial(self._commit_earlier, position)
-        return Turn(bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin, shared=shared)
+        careful = shared and self._careful > 0
+        return Turn(
+            bundle=self._bundle["bundle"], claim=claim, before_begin=before_begin, shared=shared, savepoint=careful
+        )
 
     def _note_committed(self, count: int) -> None:
         self._reported = count
+
+    def _note_failed(self) -> None:
+        self._careful = CAREFUL_BUNDLES
 
     def _outcome(self, executor: Executor, item: Item, given: Mapping[str, Any]) -> Outcome:
         try:

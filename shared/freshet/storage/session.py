@@ -54,6 +54,10 @@ class FinishRefusedError(FreshetError):
     """Postgres refused to commit what the process has written."""
 
 
+class InseparableError(FreshetError):
+    """An item has failed in a transaction that it shares, and can't be taken back alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
     """One item's right to the session."""
@@ -62,8 +66,10 @@ class Turn:
     claim: UUID
     #: Called before the transaction begins: the report of earlier items must be committed first.
     before_begin: Callable[[], None]
-    #: The transaction goes on after this item, with the next one's; a savepoint keeps them apart.
+    #: The transaction goes on after this item, with the next one's.
     shared: bool = False
+    #: In a shared transaction, the item can be taken back alone: that costs two round trips.
+    savepoint: bool = False
 
 
 class ProcessConnection(psycopg.Connection[Any]):
@@ -118,8 +124,9 @@ class ProcessConnection(psycopg.Connection[Any]):
             turn.before_begin()
         # SET, not set_config: it takes no snapshot, so SET TRANSACTION ISOLATION LEVEL is still possible after it.
         begin = [] if self.begun else [f"BEGIN; SET LOCAL freshet.claim = '{turn.claim}'"]
-        savepoint = [f"SAVEPOINT {_SAVEPOINT}"] if turn.shared else []
-        if text := "; ".join(begin + savepoint):
+        if turn.savepoint or (turn.shared and not self.begun):
+            begin.append(f"SET LOCAL application_name = '{_mark(turn)}'; SAVEPOINT {_SAVEPOINT}")
+        if text := "; ".join(begin):
             result = self.pgconn.exec_(text.encode())
             if result.status != pq.ExecStatus.COMMAND_OK:
                 raise psycopg.OperationalError(f"the transaction could not begin: {_message(result)}")
@@ -193,12 +200,19 @@ class ProcessSession:
     def leave(self, *, keep: bool) -> None:
         """The item's turn is over, the transaction goes on: what the item wrote stays in it, or is taken back.
 
-        Raises FinishRefusedError when it can't stay; TransactionEndedError and UnreachableError concern all that share.
+        Raises FinishRefusedError when it can't stay, InseparableError when it can't be taken back alone (then abandon
+        all of it); TransactionEndedError and UnreachableError concern all that share.
         """
-        connection, self._sharing, self._turn = self._connection, self._turn, None
-        if connection is None or not connection.entered:
+        connection, turn = self._connection, self._turn
+        self._sharing, self._turn = turn, None
+        if connection is None or turn is None or not connection.entered:
             return
         failed = connection.pgconn.transaction_status == pq.TransactionStatus.INERROR
+        if keep and not failed and not turn.savepoint:
+            if not self._is_ours(connection, turn):
+                raise TransactionEndedError
+            _forget(connection)
+            return
         # A savepoint that is not there any more: the item has ended the transaction and begun another one.
         back = b"" if keep and not failed else b"ROLLBACK TO %b; " % _SAVEPOINT.encode()
         results = _exchange(connection.pgconn, back + b"RELEASE %b" % _SAVEPOINT.encode())
@@ -208,8 +222,21 @@ class ProcessSession:
             raise UnreachableError("Postgres went away while the item ran.")
         if refused is not None:
             raise TransactionEndedError
+        if not turn.savepoint:
+            raise InseparableError(_WENT_ON)
         if keep and failed:
             raise FinishRefusedError(_WENT_ON)
+
+    def _is_ours(self, connection: ProcessConnection, turn: Turn) -> bool:
+        """Whether the transaction is the one that was begun for the bundle: another one that the item began has lost
+        what was set for that one alone, and the server tells by itself. Only when it does, it is asked.
+        """
+        if connection.broken:
+            raise UnreachableError("Postgres went away while the item ran.")
+        if connection.pgconn.parameter_status(b"application_name") == _mark(turn).encode():
+            return True
+        answer = connection.pgconn.exec_(b"SELECT pg_catalog.current_setting('freshet.claim', true)")
+        return answer.status == pq.ExecStatus.TUPLES_OK and answer.get_value(0, 0) == str(turn.claim).encode()
 
     def finish(self, outcomes: bytes) -> None:
         """Fence, report and COMMIT in one round trip; then the turn is over, of all items that share the transaction.
@@ -285,6 +312,11 @@ class ProcessSession:
         if connection is not None:
             connection.turn = None
             connection.close()
+
+
+def _mark(turn: Turn) -> str:
+    """The name of the session while a bundle's transaction is open."""
+    return f"freshet process {turn.bundle}"
 
 
 def _exchange(pgconn: pq.abc.PGconn, text: bytes) -> list[pq.abc.PGresult]:

@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from freshet.domain.errors import ClaimLostError, FreshetError, TransactionEndedError, UnreachableError
-from freshet.storage.session import ProcessSession, TransactionOwnedError, Turn
+from freshet.storage.session import InseparableError, ProcessSession, TransactionOwnedError, Turn
 from freshet.storage.worker_store import Outcome
 from freshet.testing.twins import fence
 from freshet.testing.twins.passage import Passage, open_passage
@@ -32,17 +32,17 @@ class Written:
 
     effects: list[Any] = field(default_factory=list)
     values: list[tuple[int, int, list[Any]]] = field(default_factory=list)  # item, first index, and they
-    savepoint: tuple[int, int] | None = None  # how much of both was there before the item in hand
+    before: tuple[int, int] | None = None  # how much of both was there before the item in hand
 
     def enter(self) -> None:
         """The item in hand sends its first statement."""
-        self.savepoint = self.savepoint or (len(self.effects), len(self.values))
+        self.before = self.before or (len(self.effects), len(self.values))
 
     def leave(self, *, keep: bool) -> None:
         """The item in hand is over."""
-        if self.savepoint is not None and not keep:
-            del self.effects[self.savepoint[0] :], self.values[self.savepoint[1] :]
-        self.savepoint = None
+        if self.before is not None and not keep:
+            del self.effects[self.before[0] :], self.values[self.before[1] :]
+        self.before = None
 
 
 def commit_item(tables: Tables, key: int, claim: UUID, outcomes: Sequence[Outcome], written: Written) -> bool:
@@ -139,9 +139,18 @@ class ProcessSessionTwin(ProcessSession):
 
     def leave(self, *, keep: bool) -> None:
         """The item's turn is over, the transaction goes on."""
-        written, self._sharing, self._turn = self._written, self._turn, None
-        if written is not None and written.savepoint is not None:
+        written, turn = self._written, self._turn
+        self._sharing, self._turn = turn, None
+        if written is None or turn is None or written.before is None:
+            return
+        if turn.savepoint:
             self._exchange("session.leave", lambda: written.leave(keep=keep))
+        elif self.lost:
+            raise UnreachableError("Postgres went away while the item ran.")
+        elif not keep:
+            raise InseparableError
+        else:
+            written.leave(keep=True)
 
     def abandon(self) -> None:
         """Take back what the item wrote; its turn is over."""
