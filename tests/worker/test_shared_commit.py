@@ -40,6 +40,16 @@ def test_no_more_items_share_than_postgres_keeps_at_hand(work: Work, serve: Serv
     assert transactions(rows) == 3
 
 
+def test_a_statement_is_prepared_for_those_that_share_and_for_nobody_after_them(
+    work: Work, serve: Serve, rows: Rows
+) -> None:
+    count = "connection.execute('insert into public.effect select count(*) from pg_prepared_statements')"
+    for given, prepared in [([*range(10, 15), count], "1"), ([*range(10, 15), count], "1"), ([count], "0")]:
+        assert states(serve(work("share", given))) == ["succeeded"] * len(given)
+        found = {row["value"] for row in rows.sql("delete from public.effect returning value")}
+        assert found == {*map(str, given), prepared}
+
+
 def test_items_that_do_not_write_keep_their_place_among_those_that_do(work: Work, serve: Serve, rows: Rows) -> None:
     outcomes = serve(work("share-some", [0, 2, 1, 4, 3, 6]))
     assert [outcome["r"] for outcome in outcomes] == [0, 2, 1, 4, 3, 6]

@@ -6,7 +6,7 @@ import pytest
 
 from freshet.execution.channel import Sent
 from freshet.execution.contract import Item, Outcome
-from freshet.execution.shared_turns import SHARED_BYTES, SHARED_ITEMS, SHARED_SECONDS, SharedTurns
+from freshet.execution.shared_turns import HELD_EVERY, SHARED_BYTES, SHARED_ITEMS, SHARED_SECONDS, SharedTurns
 
 
 class Session:
@@ -87,9 +87,16 @@ def test_outcomes_that_are_large_are_committed_at_once(bench: Bench) -> None:
 def test_an_outcome_is_told_when_it_is_committed_and_not_before(bench: Bench) -> None:
     bench.take()
     bench.take()
-    assert bench.channel.said == ["held", "held"]
+    assert bench.channel.said == ["held"]
     assert bench.turns.commit()
-    assert bench.channel.said == ["held", "held", (0, True), (1, True)]
+    assert bench.channel.said == ["held", (0, True), (1, True)]
+
+
+def test_that_items_wait_is_told_at_the_first_and_then_now_and_again(bench: Bench) -> None:
+    bench.now = 5.0
+    for seconds in (0.0, HELD_EVERY / 4, HELD_EVERY / 4, HELD_EVERY, HELD_EVERY / 4):
+        bench.take(seconds)
+    assert bench.channel.said == ["held", "held"]
 
 
 def test_nothing_is_committed_twice(bench: Bench) -> None:

@@ -83,9 +83,10 @@ def process(
 
     `isolation="process"` gives each item a fresh child process. `commit="item"` commits each item's writes with its
     own report; `commit="bundle"` commits up to 50 short items of a bundle, a quarter of a second's, with their reports
-    in one transaction: three to five times as fast, still exactly once on the engine's Postgres. But when one item has
+    in one transaction: about four times as fast, still exactly once on the engine's Postgres. But when one item has
     written and fails, or takes the child with it, those that shared its transaction are called again (after a failure,
-    for a hundred bundles, there is a savepoint before each item, and it fails alone); and they share settings and locks.
+    there is a savepoint before each item of the next hundred bundles, and it fails alone); and they share settings and
+    locks.
 
     Raises DefinitionError for a wrong name, version, isolation or commit, for a coroutine function, and for a name and
     version that another callable has.

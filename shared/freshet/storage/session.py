@@ -34,6 +34,9 @@ _RESET = (
 )
 #: Where an item begins in a transaction that it shares.
 _SAVEPOINT = "freshet_item"
+#: Items that share a transaction mostly send the same statement: it is prepared after so many. What is prepared does not
+#: outlive the transaction, so for an item alone it would be a loss.
+_PREPARED_AFTER = 2
 #: A dead worker's long statement would else keep its locks; time in UTC as everywhere.
 _OPTIONS = f"-c timezone=UTC -c client_connection_check_interval=1s -c role={ROLE}"
 
@@ -111,6 +114,10 @@ class ProcessConnection(psycopg.Connection[Any]):
     def __enter__(self) -> Self:
         raise TransactionOwnedError(_refusal("`with context.connection:`"))
 
+    def forget_statements(self) -> None:
+        """The reset has deallocated what was prepared; psycopg learns of it in no public way without a round trip."""
+        self._prepared = type(self._prepared)()
+
     def _require_transaction(self) -> None:
         if self.turn is None:
             raise TransactionOwnedError("context.connection belongs to its item, and that item has ended.")
@@ -164,6 +171,7 @@ class ProcessSession:
             self._drop()
             connection = self._connection = self._connect()
         connection.turn = self._turn
+        connection.prepare_threshold = _PREPARED_AFTER if self._turn.shared else None
         return connection
 
     @property
@@ -301,7 +309,6 @@ class ProcessSession:
                 self._url,
                 application_name="freshet process",
                 options=_OPTIONS,
-                # A prepared statement would outlive its item's turn on the server but not in the reset.
                 prepare_threshold=None,
                 connect_timeout=5,
                 **KEEPALIVE,
@@ -337,6 +344,7 @@ def _clear(connection: ProcessConnection) -> None:
     """No transaction is open any more."""
     _forget(connection)
     connection.begun = connection.ended = False
+    connection.forget_statements()
 
 
 def _forget(connection: ProcessConnection) -> None:
