@@ -34,8 +34,8 @@ _RESET = (
 )
 #: Where an item begins in a transaction that it shares.
 _SAVEPOINT = "freshet_item"
-#: Items that share a transaction mostly send the same statement: it is prepared after so many. What is prepared does not
-#: outlive the transaction, so for an item alone it would be a loss.
+#: Items that share a transaction mostly send the same statement: it is prepared after so many. What is prepared does
+#: not outlive the transaction, so for an item alone it would be a loss.
 _PREPARED_AFTER = 2
 #: A dead worker's long statement would else keep its locks; time in UTC as everywhere.
 _OPTIONS = f"-c timezone=UTC -c client_connection_check_interval=1s -c role={ROLE}"
