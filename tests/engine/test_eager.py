@@ -96,6 +96,18 @@ def test_a_wide_chain_sees_what_the_end_of_a_task_matters_to(engine: Engine, wor
     assert (found["state"], found["tasks"]["never"]["state"]) == ("succeeded", "skipped")
 
 
+def test_a_child_that_waits_for_another_parent_is_not_looked_at(engine: Engine, worker: EagerWorker) -> None:
+    many = {f"t{n:02d}": process(["both"]) for n in range(16)}
+    started(engine, a=process(), slow=OTHER, both=process(["a", "slow"]), **many)
+    claimed = next(each for each in iter(worker.claim, None) if each.document["task"]["path"] == "a")
+    with engine.store.batch() as batch:
+        item = claimed.document["bundle"]["items"][0]
+        body = orjson.dumps({"i": item, "a": 1, "s": "succeeded", "d": 0.5, "r": None})
+        taken = batch.finish_and_take(claimed.document["bundle"], claimed.claim, [orjson.Fragment(body)])
+    assert taken is not None
+    assert [row.task for row in taken.nodes] == ["a"]
+
+
 def test_what_follows_is_claimed_once_and_the_rest_is_published(engine: Engine, worker: EagerWorker) -> None:
     started(engine, a=process(), b=process(["a"]), c=process(["a"]), d={**OTHER, "after": ["a"]})
     claimed = worker.claim()
@@ -190,6 +202,16 @@ def test_a_claim_that_was_lost_changes_nothing(engine: Engine, worker: EagerWork
     engine.store.release_workers(["w1"])
     assert worker.end(claimed) is None
     assert engine.sql("select body #>> '{0,s}' as s from engine.report") == [{"s": "lost"}]
+    assert engine.one("select state from engine.work_item") == "queued"
+
+
+def test_a_claim_that_another_holds_by_now_is_his(engine: Engine, worker: EagerWorker) -> None:
+    started(engine, a=process(), b=process(["a"]))
+    claimed = worker.claim()
+    his = uuid.uuid4()
+    engine.sql("update engine.bundle set claim = %s, worker = 'w2'", his)
+    assert worker.end(claimed) is None
+    assert engine.sql("select claim, worker from engine.bundle") == [{"claim": his, "worker": "w2"}]
     assert engine.one("select state from engine.work_item") == "queued"
 
 

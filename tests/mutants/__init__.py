@@ -5,8 +5,8 @@ tree, runs the tests that are named for it, and expects them to fail. To add a t
 name it in `TABLES`.
 """
 
-from . import core, door, snowflake, store
+from . import core, door, eager, snowflake, store
 from .mutant import Mutant
 
-TABLES = (core.MUTANTS, door.MUTANTS, snowflake.MUTANTS, store.MUTANTS)
+TABLES = (core.MUTANTS, door.MUTANTS, eager.MUTANTS, snowflake.MUTANTS, store.MUTANTS)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table)
