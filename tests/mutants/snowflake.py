@@ -121,4 +121,11 @@ MUTANTS = (
         "    if p_numbers[1] > (",
         ("tests/twins/test_fence.py::test_what_a_cancelled_job_prints_on_its_way_out_is_added_once",),
     ),
+    bug(
+        "the last words after a timeout are lost once the item is tried again",
+        "shared/freshet/storage/sql/worker.sql",
+        "            or attempt = %(attempt)s + 1 and error ->> 'class' = 'timeout'\n",
+        "",
+        ("tests/twins/test_fence.py::test_an_attempt_that_ran_into_its_timeout_was_stopped",),
+    ),
 )

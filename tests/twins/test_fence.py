@@ -181,20 +181,43 @@ def test_what_a_cancelled_job_prints_on_its_way_out_is_added_once(
     node, workers = open_task(backing, kind="job_service", width=width), backing.workers
     queue_items(backing, node, width or 1)
     where = JobLog(bundle=None, job="J", run_id=UUID(node.run_id), task="t", item=item, attempt=1, claim=UUID(int=7))
-    assert workers.cancelled(where) is None  # it goes on
+    assert workers.stopped(where) is None  # it goes on
     key = node.id << INDEX_BITS | int(item or 0)
     counters = {"failures": 0, "losses": 0, "handbacks": 0, "error": None}
     put(backing, items=[{"id": key, "state": "cancelled", "attempt": 1, **counters}])
     (run,) = backing.tables().runs.values()
-    assert workers.cancelled(where) == (run.workflow, run.version)
+    assert workers.stopped(where) == (run.workflow, run.version)
     for other in (replace(where, attempt=2), replace(where, item="1"), replace(where, task="u")):
-        assert workers.cancelled(other) is None
+        assert workers.stopped(other) is None
     assert workers.kept_log(where, window=9, gap="") == KeptLog(parts=0, size=0, tail="")
     lines = [LogPart(item=item, attempt=1, number=number, text=text) for number, text in enumerate(("one\n", "two\n"))]
     assert workers.write_job_log(where, lines[:1])
     assert not workers.write_job_log(where, lines[:1])  # another watcher that had read the same
     assert workers.write_job_log(where, lines[1:])
     assert workers.kept_log(where, window=9, gap="") == KeptLog(parts=2, size=8, tail="one\ntwo\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt", "kind", "stopped"),
+    [
+        ("failed", 1, "timeout", True),
+        ("expired", 1, "timeout", True),
+        ("failed", 1, "user", False),
+        ("queued", 2, "timeout", True),  # it is tried again
+        ("queued", 2, "user", False),
+        ("queued", 1, "timeout", False),  # another attempt's
+        ("queued", 3, "timeout", False),
+    ],
+)
+def test_an_attempt_that_ran_into_its_timeout_was_stopped(
+    backing: Backing, state: str, attempt: int, kind: str, stopped: bool
+) -> None:
+    node, workers = open_task(backing, kind="job_service"), backing.workers
+    queue_items(backing, node, 1)
+    where = JobLog(bundle=None, job="J", run_id=UUID(node.run_id), task="t", item="", attempt=1, claim=UUID(int=7))
+    counters = {"failures": 1, "losses": 0, "handbacks": 0, "error": {"class": kind, "message": "It ran too long."}}
+    put(backing, items=[{"id": node.id << INDEX_BITS, "state": state, "attempt": attempt, **counters}])
+    assert (workers.stopped(where) is not None) == stopped
 
 
 def test_what_a_job_waits_for_is_noted_with_its_watch(backing: Backing) -> None:

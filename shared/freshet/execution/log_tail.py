@@ -112,13 +112,13 @@ class LogTail:
         self._keep(log_of(watch), window)
         return window
 
-    def last_of_cancelled(self, job: JobRow, installation: str) -> None:
-        """Keep what a job that nobody watches has printed since the last look, if a cancel ended its attempt.
+    def last_of_stopped(self, job: JobRow, installation: str) -> None:
+        """Keep what a job that nobody watches has printed since the last look, if we have stopped it.
 
         Raises UnreachableError.
         """
         where = log_of_job(job, installation)
-        found = None if where is None else self._store.cancelled(where)
+        found = None if where is None else self._store.stopped(where)
         if where is None or found is None:
             return
         whose = {"job_name": job.name, "task": where.task, "workflow": found[0], "version": found[1]}

@@ -86,7 +86,7 @@ class Watcher(WatchLoop):
             installation=installation,
             clock=clock,
             keep=keep,
-            last_look=lambda job: self._tail.last_of_cancelled(job, installation()),
+            last_look=lambda job: self._tail.last_of_stopped(job, installation()),
         )
         self._look_every = min(REAP_EVERY, keep)
         self._shown = 0  # jobs of ours at the last poll, without those of which only the name is kept

@@ -72,7 +72,7 @@ class LogPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobLog:
-    """Whose log a job service writes: that of a watch's attempt, or of one that was cancelled. `item` is the dotted
+    """Whose log a job service writes: that of a watch's attempt, or of one that was stopped. `item` is the dotted
     index path.
     """
 
@@ -173,9 +173,9 @@ class WorkerStore:
         row = self._database.row(name, {**_whose(where), "first": parts[0].number, **texts})
         return bool(row and row["added"])
 
-    def cancelled(self, where: JobLog) -> tuple[str, int] | None:
-        """Workflow and version of an attempt that a cancel has ended; None of any other one."""
-        row = self._database.row("JobCancelled", _whose(where))
+    def stopped(self, where: JobLog) -> tuple[str, int] | None:
+        """Workflow and version of an attempt that a cancel or its timeout has ended; None of any other one."""
+        row = self._database.row("JobStopped", _whose(where))
         return None if row is None else (row["workflow"], row["version"])
 
     def job_owners(self, runs: Sequence[UUID], kind: str = "job_service") -> list[Row]:

@@ -80,15 +80,19 @@ added as (
 )
 select count(*)::int as added from added
 
--- name: JobCancelled
--- The workflow of an attempt that ended by a cancel.
+-- name: JobStopped
+-- The workflow of an attempt that a cancel or its timeout has ended. What the item says of its failure is about its last
+-- attempt that ended, which is the one before when it is tried again.
 select r.workflow, r.version
 from engine.task_run t
 cross join lateral (select workflow, version from engine.run where id = t.run_id offset 0) r
 cross join lateral (
     select from engine.work_item
     where id = (t.id << 24 | case when t.source_kind is null then 0 else substring(%(item)s from '[0-9]+$')::bigint end)
-        and attempt = %(attempt)s and state = 'cancelled'
+        and (
+            attempt = %(attempt)s and (state = 'cancelled' or state <> 'queued' and error ->> 'class' = 'timeout')
+            or attempt = %(attempt)s + 1 and error ->> 'class' = 'timeout'
+        )
     offset 0
 ) w
 where t.run_id = %(run_id)s and t.task = %(task)s

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from freshet.domain.model import INDEX_BITS
 from freshet.storage.worker_store import JobLog, KeptLog, LogPart
-from freshet.testing.twins.rows import Bundle, LogLines, TaskRun
+from freshet.testing.twins.rows import Bundle, LogLines, TaskRun, WorkItem
 from freshet.testing.twins.tables import Tables
 
 Row = dict[str, Any]
@@ -61,18 +61,25 @@ def write_log(tables: Tables, where: JobLog, parts: Sequence[LogPart]) -> bool:
     return True
 
 
-def cancelled(tables: Tables, where: JobLog) -> tuple[str, int] | None:
-    """Workflow and version of an attempt that a cancel has ended."""
+def stopped(tables: Tables, where: JobLog) -> tuple[str, int] | None:
+    """Workflow and version of an attempt that a cancel or its timeout has ended."""
     scope, _, index = where.item.rpartition(".")
     for path, mapped, idx in ((where.item, False, 0), (scope, True, int(index or 0))):
         task = tables.task_named.get((str(where.run_id), where.task, path))
         if task is None or tables.task_runs[task].mapped != mapped:
             continue
         item = tables.items.get(task << INDEX_BITS | idx)
-        if item is not None and (item.attempt, item.state) == (where.attempt, "cancelled"):
+        if item is not None and _was_stopped(item, where.attempt):
             run = tables.runs[str(where.run_id)]
             return run.workflow, run.version
     return None
+
+
+def _was_stopped(item: WorkItem, attempt: int) -> bool:
+    timed_out = item.error is not None and item.error.get("class") == "timeout"
+    if item.attempt == attempt:
+        return item.state == "cancelled" or (item.state != "queued" and timed_out)
+    return item.attempt == attempt + 1 and timed_out
 
 
 def add_lines(tables: Tables, run: str, task: str, claim: UUID, part: LogPart) -> None:

@@ -111,9 +111,9 @@ class WorkerStoreTwin(WorkerStore):
         return jobs.kept_log(self._tables, where, window=window, gap=gap)
 
     @verb
-    def cancelled(self, where: JobLog) -> tuple[str, int] | None:
-        """Workflow and version of an attempt that a cancel has ended."""
-        return jobs.cancelled(self._tables, where)
+    def stopped(self, where: JobLog) -> tuple[str, int] | None:
+        """Workflow and version of an attempt that a cancel or its timeout has ended."""
+        return jobs.stopped(self._tables, where)
 
     @verb
     def write_job_log(self, where: JobLog, parts: Sequence[LogPart]) -> bool:
