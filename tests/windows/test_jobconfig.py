@@ -93,7 +93,10 @@ def test_six_jobs_of_which_the_third_fails_for_good_leave_six_and_seven_rows(
     assert names["t_myjob_3"] == "FAILED"
     assert names["t_myjob_6"] == ("SKIPPED" if blocks else "SUCCEEDED")
 
-    kept = site.sql("select attempt, text from log.attempt_log where task = 't_myjob_3' order by attempt")
+    kept = site.sql(
+        "select attempt, string_agg(text, '' order by part) as text from log.attempt_log"
+        " where task = 't_myjob_3' group by attempt order by attempt"
+    )
     assert [row["attempt"] for row in kept] == [1, 2, 3]
     assert [row["text"].split(" of")[0] for row in kept] == ["attempt 1", "attempt 2", "attempt 3"]
 
