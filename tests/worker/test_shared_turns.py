@@ -1,5 +1,6 @@
 """When items that share a transaction commit: by their number, their bytes, and a clock that the test turns."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -31,8 +32,8 @@ class Channel:
     def send(self, message: dict[str, Any]) -> None:
         self.said.append(message["op"])
 
-    def send_outcome(self, sent: Sent) -> None:
-        self.said.append((sent.position, sent.committed))
+    def send_outcomes(self, tries: Iterable[Sent]) -> None:
+        self.said += [(sent.position, sent.committed) for sent in tries]
 
 
 class Bench:

@@ -34,7 +34,7 @@ from freshet.storage.worker_store import WorkerStore
 REPORT_AFTER, REPORT_BYTES = 1.0, 1 << 20
 #: Seconds that a cancelled item has to notice it.
 CANCEL_GRACE = 2.0
-#: Outcomes of short items come in crowds: having heard one, wait so many seconds for more.
+#: Outcomes of short items come in crowds: having heard one, or of ones that wait for a commit, wait so long for more.
 CROWD = 0.001
 #: Seconds between two wake-ups of the dispatcher by one bundle that goes on.
 WAKE_EVERY = 0.1
@@ -120,7 +120,7 @@ class BundleRun:
         if self._over():
             return
         self._wake_if_due()
-        if heard and not self._begin_asked:
+        if (heard or self._held) and not self._begin_asked:
             self._pause(CROWD)
 
     # --- the child --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,11 @@ class Sent:
     body: bytes
 
 
+def _framed(outcome: Sent) -> bytes:
+    head = _OUTCOME.pack(outcome.position, outcome.committed)
+    return _HEADER.pack(len(head) + len(outcome.body), _OUTCOME_KIND) + head + outcome.body
+
+
 class Channel:
     """One end."""
 
@@ -43,8 +49,11 @@ class Channel:
 
     def send_outcome(self, outcome: Sent) -> None:
         """Send an outcome. Raises OSError when the other end is gone."""
-        head = _OUTCOME.pack(outcome.position, outcome.committed)
-        self.socket.sendall(_HEADER.pack(len(head) + len(outcome.body), _OUTCOME_KIND) + head + outcome.body)
+        self.send_outcomes([outcome])
+
+    def send_outcomes(self, outcomes: Iterable[Sent]) -> None:
+        """Send several at once. Raises OSError when the other end is gone."""
+        self.socket.sendall(b"".join(map(_framed, outcomes)))
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for the next message; None when the other end is gone."""

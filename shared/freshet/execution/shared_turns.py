@@ -162,13 +162,13 @@ class SharedTurns:
     def _fail_all(self, outcome: Outcome) -> None:
         self._session.abandon()
         bodies = [encoded(outcome, each.item, each.seconds) for each in self._held]
-        for each, body in zip(self._held, bodies, strict=True):
-            self._channel.send_outcome(Sent(each.position, committed=False, body=body))
+        self._channel.send_outcomes(
+            Sent(each.position, committed=False, body=body) for each, body in zip(self._held, bodies, strict=True)
+        )
         self._clear()
 
     def _send(self, tries: list[Held], *, committed: bool) -> bool:
-        for each in tries:
-            self._channel.send_outcome(Sent(each.position, committed, each.body))
+        self._channel.send_outcomes(Sent(each.position, committed, each.body) for each in tries)
         return True
 
     def _clear(self) -> None:

@@ -8,7 +8,7 @@ Never: printed output; what items do is drawn (see `behaviour`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from freshet.execution.channel import Channel, Sent
@@ -68,6 +68,11 @@ class ChannelTwin(Channel):
     def send_outcome(self, outcome: Sent) -> None:
         """To the supervisor."""
         self._put(outcome)
+
+    def send_outcomes(self, outcomes: Iterable[Sent]) -> None:
+        """To the supervisor, which may hear one of them before the next."""
+        for outcome in outcomes:
+            self._put(outcome)
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for a message of the supervisor."""
