@@ -251,6 +251,7 @@ def test_a_run_that_waits_for_the_end_of_another_is_let_go(engine: Engine, worke
     engine.sql("update engine.run set held = true where id = %s", held)
     assert worker.go_on(worker.claim()) == ["a"]
     assert engine.run_object(first)["state"] == "succeeded"
+    assert engine.bus.await_wake([f"dispatcher:{int(str(held)[-1], 16)}"], seconds=0.01) is not None
     engine.drive()
     assert engine.run_object(held)["state"] == "succeeded"
 

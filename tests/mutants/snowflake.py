@@ -126,6 +126,6 @@ MUTANTS = (
         "shared/freshet/storage/sql/worker.sql",
         "            or attempt = %(attempt)s + 1 and error ->> 'class' = 'timeout'\n",
         "",
-        ("tests/twins/test_fence.py::test_an_attempt_that_ran_into_its_timeout_was_stopped",),
+        ("tests/twins/test_stopped_jobs.py::test_an_attempt_that_ran_into_its_timeout_was_stopped",),
     ),
 )

@@ -1,11 +1,14 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.emulator.fixtures import emulator
 from tests.recording.facts import Outbox
 
 from freshet.storage.database import Database
 from freshet.storage.record import Recording
 from freshet.telemetry import BOUNDS
+
+__all__ = ["emulator"]
 
 
 @pytest.fixture

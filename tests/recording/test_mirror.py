@@ -25,13 +25,6 @@ from freshet.storage.record import Recording
 Make = Callable[[], Mirror]
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[EmulatorProcess]:
-    running = EmulatorProcess()
-    yield running
-    assert running.stop() == 0
-
-
 @pytest.fixture
 def schema(emulator: EmulatorProcess) -> str:
     """A schema of this test's own."""

@@ -338,19 +338,6 @@ def test_what_the_first_container_prints_after_a_cancel_is_kept_too(
     assert [logs(rows)[""].count(word) for word in ("working", "saved")] == [1, 1]
 
 
-def test_what_a_container_prints_after_its_timeout_is_kept_too(
-    job: Job, watcher: Watcher, watch_until: Any, serve: Serve, rows: Rows
-) -> None:
-    bundle = job("trap 'echo saved; exit 0' TERM; echo working; while true; do sleep 0.05; done", timeout_s=0.5)
-    serve(bundle)
-    assert watch_until(bundle)[0]["s"] == "timed_out"
-    # Folded, and to be tried again.
-    rows.sql("delete from engine.report")
-    rows.sql("""update engine.work_item set attempt = 2, error = '{"class": "timeout"}'""")
-    until(lambda: (watcher.turn(), printed(rows).endswith("saved"))[1])
-    assert [printed(rows).count(word) for word in ("working", "saved")] == [1, 1]
-
-
 def test_a_container_that_runs_too_long_is_cancelled(
     job: Job, watch_until: Any, serve: Serve, services: JobServices, rows: Rows, watcher: Watcher
 ) -> None:

@@ -305,5 +305,8 @@ class RunFold:
 
 def _in_order(fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """New bundles by task and item, not by when the rules came to see their tasks, which hangs on what was loaded."""
+    turns = sorted(row["turn"] for row in fresh)
     rows = sorted(fresh, key=lambda row: (row["task_run_id"], row["first"]))
-    return [row | {"turn": turn} for row, turn in zip(rows, sorted(row["turn"] for row in fresh), strict=True)]
+    for row, turn in zip(rows, turns, strict=True):
+        row["turn"] = turn
+    return rows

@@ -4,7 +4,7 @@ Purpose: a psycopg connection on which a process simply writes; Freshet begins, 
 transaction begins with the first statement, never earlier; it ends with one round trip that holds fence, report and
 COMMIT, so that no pause can fall between them; commit, rollback and close are refused; a transaction that was ended
 all the same is noticed right after the statement, and nothing runs after it; an item that shares a transaction can be
-taken back alone; the session is reset between items.
+taken back alone if its turn says so; the session is reset between items.
 Never: rights in the engine's schema beyond its finish and its rows.
 """
 
@@ -131,8 +131,10 @@ class ProcessConnection(psycopg.Connection[Any]):
             turn.before_begin()
         # SET, not set_config: it takes no snapshot, so SET TRANSACTION ISOLATION LEVEL is still possible after it.
         begin = [] if self.begun else [f"BEGIN; SET LOCAL freshet.claim = '{turn.claim}'"]
+        if turn.shared and not self.begun:
+            begin.append(f"SET LOCAL application_name = '{_mark(turn)}'")
         if turn.savepoint or (turn.shared and not self.begun):
-            begin.append(f"SET LOCAL application_name = '{_mark(turn)}'; SAVEPOINT {_SAVEPOINT}")
+            begin.append(f"SAVEPOINT {_SAVEPOINT}")
         if text := "; ".join(begin):
             result = self.pgconn.exec_(text.encode())
             if result.status != pq.ExecStatus.COMMAND_OK:

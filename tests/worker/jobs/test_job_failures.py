@@ -11,7 +11,7 @@ from tests.emulator.server import EmulatorProcess, fresh, status, until
 from tests.worker.conftest import Serve
 from tests.worker.jobs.conftest import Told
 from tests.worker.rows import Rows
-from tests.worker.test_job_service import Job, name_of, served
+from tests.worker.test_job_service import Job, name_of, printed, served
 from tests.worker.test_process import logs
 
 from freshet.bus import Bus, Message
@@ -372,3 +372,16 @@ def test_a_claim_that_somebody_else_took_over_leaves_the_job_alone(
         serve(first)
     watcher.turn()
     assert status(services, names[0]) in (JobStatus.PENDING, JobStatus.RUNNING)
+
+
+def test_what_a_container_prints_after_its_timeout_is_kept_too(
+    job: Job, watcher: Watcher, watch_until: Any, serve: Serve, rows: Rows
+) -> None:
+    bundle = job("trap 'echo saved; exit 0' TERM; echo working; while true; do sleep 0.05; done", timeout_s=0.5)
+    serve(bundle)
+    assert watch_until(bundle)[0]["s"] == "timed_out"
+    # Folded, and to be tried again.
+    rows.sql("delete from engine.report")
+    rows.sql("""update engine.work_item set attempt = 2, error = '{"class": "timeout"}'""")
+    until(lambda: (watcher.turn(), printed(rows).endswith("saved"))[1])
+    assert [printed(rows).count(word) for word in ("working", "saved")] == [1, 1]

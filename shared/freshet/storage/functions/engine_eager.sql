@@ -74,12 +74,9 @@ begin
     if not found then
         raise exception 'item % has no attempt %', v_success -> 'i', v_success -> 'a' using errcode = 'FR001';
     end if;
-    update engine.task_run
-    set succeeded = succeeded + 1, attempts = attempts + 1,
-        busy_s = busy_s + coalesce((v_success ->> 'd')::double precision, 0),
-        measured = measured + case when v_success ? 'd' then 1 else 0 end
-    where id = v_ended.task_run_id
-    returning * into t;
+    perform engine.add_successes(
+        v_ended.task_run_id, 1, coalesce((v_success ->> 'd')::double precision, 0), (v_success ? 'd')::int);
+    select * into t from engine.task_run where id = v_ended.task_run_id;
 
     v_fact := jsonb_build_array(jsonb_build_object(
         'type', 'freshet.item.succeeded.v1', 'run_id', p_run, 'at', v_now, 'task', t.task,
@@ -98,7 +95,8 @@ begin
 end
 $$;
 
--- The nodes of the run's own scope that the end of one of its tasks may matter to: as engine.nodes has them, for one task.
+-- The nodes of the run's own scope that the end of one of its tasks may matter to: what engine.nodes answers for this
+-- task alone, in a fifth of its time, since nothing has to be found out about runs, scopes and cancels.
 create or replace function engine.nodes_after(t engine.task_run)
 returns jsonb
 language plpgsql
